@@ -1,0 +1,34 @@
+/** What a Target looks like from here. "unknown" is never shown as up. */
+export type TargetState = "up" | "degraded" | "unreachable" | "stopped" | "stalled" | "unknown";
+
+/** One thing that was asked and what came back, so that a person can judge for themselves. */
+export interface Evidence {
+  /** What was asked: "ssh banner", "hypervisor status", ... */
+  readonly probe: string;
+  readonly ok: boolean;
+  /** What was seen, in one line. */
+  readonly seen: string;
+  readonly at: string;
+}
+
+export interface TargetStatus {
+  readonly name: string;
+  readonly is_default: boolean;
+  readonly state: TargetState;
+  /** ISO 8601: since when the state has been what it is. */
+  readonly since: string;
+  readonly evidence: readonly Evidence[];
+  /** Whether the power side is configured. */
+  readonly power: boolean;
+  /** The mutating Operation under way, and the last one that settled. */
+  readonly current: OperationBrief | null;
+  readonly last: OperationBrief | null;
+}
+
+export interface OperationBrief {
+  readonly id: string;
+  readonly verb: string;
+  readonly by: string;
+  readonly at: string;
+  readonly outcome?: string;
+}

@@ -1,0 +1,194 @@
+import type { Cut, ExecSettled, StoredEvent, TurnEndReason } from "./events.ts";
+import type { OperationId, TurnId } from "./ids.ts";
+import type { Outcome } from "./outcome.ts";
+import type { Verb } from "./verbs.ts";
+
+interface Placed {
+  /** The id of the Event that opened the entry: a stable key for a list. */
+  readonly id: number;
+  readonly at: string;
+  readonly turn?: TurnId;
+}
+
+/** What a reader sees, in order. An entry that waits for its end (`tool`, `exec`, `operation`) gets it in place. */
+export type Entry = Placed &
+  (
+    | { readonly kind: "user"; readonly text: string; readonly by?: string }
+    | { readonly kind: "text"; readonly text: string }
+    | {
+        readonly kind: "tool";
+        readonly name: string;
+        readonly input: unknown;
+        readonly toolId: string;
+        readonly result?: { readonly isError: boolean; readonly text: string; readonly cut?: Cut };
+      }
+    | {
+        readonly kind: "exec";
+        readonly n: number;
+        readonly target: string;
+        readonly account: string;
+        readonly command: string;
+        readonly settled?: ExecSettled;
+      }
+    | {
+        readonly kind: "operation";
+        readonly operation: OperationId;
+        readonly target: string;
+        readonly verb: Verb;
+        readonly by?: string;
+        readonly outcome?: Outcome;
+        readonly durable?: boolean;
+      }
+    | { readonly kind: "error"; readonly error: string }
+    | { readonly kind: "cancelled" }
+    | { readonly kind: "interrupted"; readonly unknown: readonly string[] }
+    | {
+        readonly kind: "turn_end";
+        readonly reason: TurnEndReason;
+        readonly durationMs?: number;
+        readonly costUsd?: number;
+      }
+  );
+
+export interface Transcript {
+  /** The id of the newest Event folded in; -1 before the first. */
+  readonly lastId: number;
+  readonly entries: readonly Entry[];
+  /** The Turn under way, if any. */
+  readonly running?: { readonly turn?: TurnId; readonly since: string };
+  /** What the agent resumes by. */
+  readonly agentSession?: string;
+  /** Held between `result` and `turn_end`, which shows them. */
+  readonly cost?: { readonly durationMs: number; readonly costUsd?: number };
+}
+
+export const emptyTranscript: Transcript = { lastId: -1, entries: [] };
+
+/** Idempotent by id: a replayed or doubled Event changes nothing. */
+export function reduce(transcript: Transcript, event: StoredEvent): Transcript {
+  return reduceAll(transcript, [event]);
+}
+
+/** The same fold for many Events at once, copying the entries once instead of once an Event. */
+export function reduceAll(transcript: Transcript, events: readonly StoredEvent[]): Transcript {
+  const draft: Draft = { ...transcript, entries: [...transcript.entries] };
+  for (const event of events) {
+    if (event.id <= draft.lastId) continue;
+    apply(draft, event);
+    draft.lastId = event.id;
+  }
+  return draft.lastId === transcript.lastId ? transcript : draft;
+}
+
+type Draft = { -readonly [K in keyof Transcript]: Transcript[K] } & { entries: Entry[] };
+
+function apply(draft: Draft, event: StoredEvent): void {
+  const placed: Placed = { id: event.id, at: event.at, ...(event.turn && { turn: event.turn }) };
+  const by = event.by === undefined ? {} : { by: event.by };
+  switch (event.kind) {
+    case "user":
+      draft.running = { since: event.at, ...(event.turn && { turn: event.turn }) };
+      draft.entries.push({ ...placed, kind: "user", text: event.text, ...by });
+      return;
+    case "session":
+      draft.agentSession = event.session_id;
+      return;
+    case "text":
+      draft.entries.push({ ...placed, kind: "text", text: event.text });
+      return;
+    case "tool":
+      draft.entries.push({
+        ...placed,
+        kind: "tool",
+        name: event.name,
+        input: event.input,
+        toolId: event.tool_id,
+      });
+      return;
+    case "tool_result": {
+      const result = { isError: event.is_error, text: event.text, ...(event.cut && { cut: event.cut }) };
+      const asked = replaceLast(
+        draft,
+        "tool",
+        (entry) => entry.toolId === event.tool_id,
+        (entry) => ({ ...entry, result }),
+      );
+      // The call itself may lie before a tail: its result is shown all the same.
+      if (!asked)
+        draft.entries.push({ ...placed, kind: "tool", name: "", input: null, toolId: event.tool_id, result });
+      return;
+    }
+    case "exec": {
+      const { n, target, account, command } = event;
+      const opened: Entry = { ...placed, kind: "exec", n, target, account, command };
+      if (event.phase === "started") draft.entries.push(opened);
+      else if (
+        !replaceLast(
+          draft,
+          "exec",
+          (entry) => entry.n === n,
+          (entry) => ({ ...entry, settled: event }),
+        )
+      )
+        draft.entries.push({ ...opened, settled: event });
+      return;
+    }
+    case "operation": {
+      const { operation, target, verb } = event;
+      const opened: Entry = { ...placed, kind: "operation", operation, target, verb, ...by };
+      if (event.phase === "requested") {
+        draft.entries.push(opened);
+        return;
+      }
+      const end = { outcome: event.outcome, durable: event.durable };
+      if (
+        !replaceLast(
+          draft,
+          "operation",
+          (entry) => entry.operation === operation,
+          (entry) => ({ ...entry, ...end }),
+        )
+      )
+        draft.entries.push({ ...opened, ...end });
+      return;
+    }
+    case "result":
+      draft.cost = {
+        durationMs: event.duration_ms,
+        ...(event.cost_usd !== undefined && { costUsd: event.cost_usd }),
+      };
+      return;
+    case "error":
+      draft.entries.push({ ...placed, kind: "error", error: event.error });
+      return;
+    case "cancelled":
+      draft.entries.push({ ...placed, kind: "cancelled" });
+      return;
+    case "interrupted":
+      draft.entries.push({ ...placed, kind: "interrupted", unknown: event.unknown });
+      return;
+    case "turn_end":
+      draft.entries.push({ ...placed, kind: "turn_end", reason: event.reason, ...draft.cost });
+      delete draft.running;
+      delete draft.cost;
+      return;
+    default:
+      // A kind from a newer server: it has its id, and nothing here to show.
+      event satisfies never;
+  }
+}
+
+/** Answers whether an entry was found; searched from the end, where what waits is. */
+function replaceLast<K extends Entry["kind"]>(
+  draft: Draft,
+  kind: K,
+  matches: (entry: Extract<Entry, { kind: K }>) => boolean,
+  settle: (entry: Extract<Entry, { kind: K }>) => Entry,
+): boolean {
+  const at = draft.entries.findLastIndex(
+    (entry) => entry.kind === kind && matches(entry as Extract<Entry, { kind: K }>),
+  );
+  if (at < 0) return false;
+  draft.entries[at] = settle(draft.entries[at] as Extract<Entry, { kind: K }>);
+  return true;
+}

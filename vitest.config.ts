@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    // Node's own type stripping: tests run what production runs.
+    experimental: { viteModuleRunner: false },
+    // Real processes on two shared cores: these bounds end what hangs, they time nothing.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    maxWorkers: 2,
+    reporters: ["./scripts/closing-line-reporter.ts"],
+  },
+});
