@@ -1,0 +1,88 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import type { Readable, Writable } from "node:stream";
+
+export interface Command {
+  readonly file: string;
+  readonly args: readonly string[];
+  /** The whole environment of the child: nothing of ours passes by itself. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  readonly stdin?: "pipe" | "ignore";
+}
+
+/** A signal leaves no exit code: `code ?? 0` would be a lie. */
+export type Exit =
+  | { readonly kind: "exited"; readonly code: number }
+  | { readonly kind: "signalled"; readonly signal: NodeJS.Signals }
+  | { readonly kind: "not_started"; readonly error: Error };
+
+export interface Running {
+  readonly child: ChildProcess;
+  readonly stdin: Writable | null;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  /** Resolves when the process has ended and its output is closed; never rejects. */
+  readonly exit: Promise<Exit>;
+  /**
+   * Signals the whole process group; harmless when it is gone. SIGKILL also closes the pipes on this side: what was handed
+   * them (an ssh master, say) may hold them open long after the process itself has died.
+   */
+  kill(signal?: NodeJS.Signals): void;
+}
+
+const living = new Set<Running>();
+
+/** The one place where processes start: list argv, no shell, a process group of its own, an environment that is named. */
+export function start(command: Command): Running {
+  const child = spawn(command.file, command.args, {
+    cwd: command.cwd,
+    env: { ...command.env },
+    stdio: [command.stdin ?? "ignore", "pipe", "pipe"],
+    detached: true,
+  });
+  const exit = new Promise<Exit>((resolve) => {
+    child.once("error", (error) => {
+      // "error" also reports a failed kill; only a process without a pid never started.
+      if (child.pid === undefined) resolve({ kind: "not_started", error });
+    });
+    child.once("close", (code, signal) => {
+      if (signal !== null) resolve({ kind: "signalled", signal });
+      else if (code !== null && child.pid !== undefined) resolve({ kind: "exited", code });
+    });
+  });
+  // A child that closes its stdin early is no error of ours; its exit tells what happened.
+  child.stdin?.on("error", () => {});
+  const running: Running = {
+    child,
+    stdin: child.stdin,
+    stdout: child.stdout!,
+    stderr: child.stderr!,
+    exit,
+    kill(signal = "SIGKILL") {
+      if (!living.has(running)) return;
+      killGroup(child, signal);
+      if (signal !== "SIGKILL") return;
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    },
+  };
+  living.add(running);
+  void exit.then(() => living.delete(running));
+  return running;
+}
+
+/** Last resort when the server ends: whatever still runs goes with it. */
+export function killAll(): void {
+  for (const running of living) running.kill("SIGKILL");
+}
+
+function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, signal);
+  } catch (error) {
+    // ESRCH: the group is gone. EPERM (macOS says so for a group of zombies) leaves nothing to do either.
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "ESRCH" && code !== "EPERM") throw error;
+  }
+}
