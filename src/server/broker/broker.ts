@@ -1,0 +1,313 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import { createServer, type Server } from "node:net";
+import { join } from "node:path";
+import type { Mode } from "../../protocol/api.ts";
+import type {
+  ExecSettled,
+  ExecStarted,
+  OperationRequested,
+  OperationSettled,
+} from "../../protocol/events.ts";
+import type { OperationId, SessionId } from "../../protocol/ids.ts";
+import type { Clock } from "../clock.ts";
+import type { Power } from "../power/power.ts";
+import { makeRuntimeFolder, type RuntimeFolder } from "../ssh/runtime-folder.ts";
+import type { Ssh } from "../ssh/ssh.ts";
+import { parseSsh } from "./ask.ts";
+import { Caller, type Request } from "./caller.ts";
+import { decide, type BrokerTarget, type Decision } from "./decide.ts";
+import { Excerpt } from "./excerpt.ts";
+import { runGuest, type GuestEnd } from "./run-guest.ts";
+import { overShare, runVerb } from "./run-verb.ts";
+
+/** Holds the way to the keys for agents: decides, runs, records. */
+export interface Broker {
+  /** Opens the door for one Session. */
+  open(session: BrokerSession): Promise<Door>;
+  /** Closes every door. */
+  close(): Promise<void>;
+}
+
+export type BrokerEvent = ExecStarted | ExecSettled | OperationRequested | OperationSettled;
+
+interface BrokerSession {
+  readonly id: SessionId;
+  /** Asked at each request, since it may change while the Session lives. */
+  readonly mode: () => Mode;
+  /** Resolves when the event is durable; rejects when it cannot be. */
+  readonly record: (event: BrokerEvent) => Promise<void>;
+  /** The `n` of the next `exec`, when the Session has had some before; default 0. */
+  readonly nextExec?: number;
+}
+
+/** What the agent needs to knock (agent.ts's BrokerDoor), and what the Session needs to shut it. */
+export interface Door {
+  readonly socketPath: string;
+  readonly token: string;
+  readonly binDir: string;
+  readonly busy: () => boolean;
+  /** Ends guest commands that still run, and waits until their end is on record. Verbs run on. */
+  endTurn(): Promise<void>;
+  /** The same, and no knock is answered any more. */
+  close(): Promise<void>;
+}
+
+export interface BrokerDeps {
+  readonly ssh: Ssh;
+  readonly power: Power;
+  /** The first is the default one: `devvm` and `pve` mean it. */
+  readonly targets: readonly BrokerTarget[];
+  readonly clock: Clock;
+  readonly newId: () => OperationId;
+  /** Unguessable, for one Session. */
+  readonly newToken: () => string;
+  readonly log: (text: string) => void;
+  /** Of the folders for sockets, when nobody else uses this name now (see makeRuntimeFolder). */
+  readonly runtimeName?: string | undefined;
+}
+
+/** Folder with the `ssh` and `scp` for the agent's PATH. */
+const binDir = join(import.meta.dirname, "bin");
+/** Requests of one Session at the same time; one more is refused with a sentence. */
+const requestsAtOnceMax = 32;
+/** Open connections of one Session; one more is closed unheard, and the shim says that the line was lost. */
+const connectionsMax = 4 * requestsAtOnceMax;
+/** What is not on record by then is not run. */
+const recordMsMax = 10_000;
+
+export function createBroker(deps: BrokerDeps): Broker {
+  const doors = new Set<OpenDoor>();
+  return {
+    async open(session) {
+      const door = new OpenDoor(deps, session, () => doors.delete(door));
+      await door.listen();
+      doors.add(door);
+      return door;
+    },
+    async close() {
+      await Promise.all([...doors].map((door) => door.close()));
+    },
+  };
+}
+
+class OpenDoor implements Door {
+  readonly token: string;
+  readonly binDir = binDir;
+  readonly socketPath: string;
+  #nextExec: number;
+  #stop = new AbortController();
+  readonly #callers = new Set<Caller>();
+  /** Everything under way, each settled on record when its promise resolves. */
+  readonly #guests = new Set<Promise<void>>();
+  readonly #verbs = new Set<Promise<void>>();
+  readonly #deps: BrokerDeps;
+  readonly #session: BrokerSession;
+  readonly #folder: RuntimeFolder;
+  readonly #server: Server;
+  readonly #onClose: () => void;
+
+  constructor(deps: BrokerDeps, session: BrokerSession, onClose: () => void) {
+    this.#deps = deps;
+    this.#session = session;
+    this.#onClose = onClose;
+    this.#nextExec = session.nextExec ?? 0;
+    this.token = deps.newToken();
+    this.#folder = makeRuntimeFolder(deps.runtimeName && `${deps.runtimeName}-${session.id.slice(0, 13)}`);
+    this.socketPath = this.#folder.path("broker");
+    this.#server = createServer((socket) => void this.#answer(new Caller(socket)));
+    this.#server.maxConnections = connectionsMax;
+  }
+
+  listen(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(this.socketPath, resolve);
+    });
+  }
+
+  busy = (): boolean => this.#guests.size + this.#verbs.size > 0;
+
+  async endTurn(): Promise<void> {
+    this.#stop.abort();
+    this.#stop = new AbortController();
+    await Promise.all(this.#guests);
+  }
+
+  async close(): Promise<void> {
+    this.#onClose();
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    await this.endTurn();
+    for (const caller of this.#callers) caller.drop();
+    await closed;
+    this.#folder.remove();
+  }
+
+  async #answer(caller: Caller): Promise<void> {
+    this.#callers.add(caller);
+    caller.gone.addEventListener("abort", () => this.#callers.delete(caller));
+    const request = await caller.request();
+    if (request === null) return;
+    if (!equal(request.token, this.token)) {
+      this.#deps.log(`broker: a request with a wrong token for session ${this.#session.id}`);
+      return caller.answer(255, "the token is not this session's. Nothing was run.");
+    }
+    if (this.#guests.size + this.#verbs.size >= requestsAtOnceMax) {
+      return caller.answer(
+        255,
+        `${requestsAtOnceMax} commands already run in this session. Nothing was run: wait until some have ended.`,
+      );
+    }
+    const decision = this.#decide(request);
+    const running = decision.kind === "power" && decision.verb !== "status" ? this.#verbs : this.#guests;
+    const work = this.#work(caller, request, decision).catch((error: unknown) => {
+      this.#deps.log(`broker: ${String(error)}`);
+      caller.answer(255, "the broker failed. What was asked may or may not have run.");
+    });
+    running.add(work);
+    await work;
+    running.delete(work);
+  }
+
+  #decide({ program, argv }: Request): Decision {
+    const { targets, power, clock } = this.#deps;
+    if (program === "scp") {
+      const sentence =
+        "scp is not available here. Read a file with: ssh devvm 'cat FILE'. Write one with: ssh devvm 'cat > FILE' < LOCAL";
+      return { kind: "refused", target: "", account: "", sentence };
+    }
+    const decision = decide(parseSsh(argv), this.#session.mode(), targets);
+    if (decision.kind !== "power") return decision;
+    const sentence = overShare(power, clock, decision.target, decision.verb);
+    return sentence === null
+      ? decision
+      : { kind: "refused", target: decision.target, account: "hypervisor", sentence };
+  }
+
+  async #work(caller: Caller, request: Request, decision: Decision): Promise<void> {
+    switch (decision.kind) {
+      case "refused": {
+        const { target, account, sentence } = decision;
+        const command = [request.program, ...request.argv].join(" ");
+        const facts = { kind: "exec", n: this.#nextExec++, target, account, command } as const;
+        await this.#settle(facts, { kind: "refused", reason: sentence }, 0, new Excerpt());
+        return caller.answer(255, sentence);
+      }
+      case "guest": {
+        const { ssh } = this.#deps;
+        const { target, account, command } = decision;
+        const stop = this.#stop.signal;
+        return this.#exec(caller, { target, account: account.user, command }, (excerpt) =>
+          runGuest({ ssh, caller, excerpt, stop }, decision),
+        );
+      }
+      case "power": {
+        const { target, verb } = decision;
+        if (verb === "status")
+          return this.#exec(caller, { target, account: "hypervisor", command: verb }, (excerpt) =>
+            this.#status(caller, excerpt, target),
+          );
+        return this.#verb(caller, decision);
+      }
+    }
+  }
+
+  /** Started on record before the act, settled on record after it, and only then does the agent get its exit code. */
+  async #exec(
+    caller: Caller,
+    what: Pick<ExecStarted, "target" | "account" | "command">,
+    act: (excerpt: Excerpt) => Promise<GuestEnd>,
+  ): Promise<void> {
+    const facts = { kind: "exec", n: this.#nextExec++, ...what } as const;
+    const notRun = { kind: "refused", reason: "It could not be recorded in time, and was not run." } as const;
+    const excerpt = new Excerpt();
+    const started = this.#session.record({ ...facts, phase: "started" });
+    if (!(await this.#inTime(started))) {
+      // Should it come to the record after all, its end comes too.
+      void started.then(() => this.#settle(facts, notRun, 0, excerpt)).catch(() => {});
+      return caller.answer(
+        255,
+        "this could not be recorded, so that it was not run. Tell the operator: the record's disk does not answer.",
+      );
+    }
+    const begun = performance.now();
+    const { end, code, sentence } = await act(excerpt);
+    await this.#settle(facts, end, Math.round(performance.now() - begun), excerpt);
+    caller.answer(code, sentence);
+  }
+
+  async #settle(
+    facts: Omit<ExecStarted, "phase">,
+    end: ExecSettled["end"],
+    duration_ms: number,
+    excerpt: Excerpt,
+  ): Promise<void> {
+    const settled = this.#session.record({
+      ...facts,
+      phase: "settled",
+      end,
+      duration_ms,
+      ...excerpt.fields(),
+    });
+    if (!(await this.#inTime(settled)))
+      this.#deps.log(
+        `broker: the end of exec ${facts.n} of session ${this.#session.id} could not be recorded`,
+      );
+  }
+
+  async #status(caller: Caller, excerpt: Excerpt, target: string): Promise<GuestEnd> {
+    const report = await this.#deps.power.status(target);
+    if ("kind" in report)
+      return {
+        end: { kind: "refused", reason: report.kind },
+        code: 255,
+        sentence: `no hypervisor is configured for ${target}.`,
+      };
+    for (const channel of ["stdout", "stderr"] as const) {
+      const bytes = Buffer.from(report[channel]);
+      excerpt.take(bytes);
+      caller.send(channel, bytes);
+    }
+    const { exit_code } = report;
+    if (exit_code === null)
+      return { end: { kind: "unknown", reason: "The hypervisor gave no answer." }, code: 255 };
+    return { end: { kind: "exited", code: exit_code }, code: exit_code };
+  }
+
+  async #verb(caller: Caller, { target, verb }: Extract<Decision, { kind: "power" }>): Promise<void> {
+    const { power, newId } = this.#deps;
+    const record = async (event: OperationRequested | OperationSettled) => {
+      if (await this.#inTime(this.#session.record(event))) return;
+      if (event.phase === "requested")
+        throw new Error(`${verb} on ${target} could not be recorded in the session, and was not sent`);
+      this.#deps.log(
+        `broker: the end of ${verb} on ${target} could not be recorded in session ${this.#session.id}`,
+      );
+    };
+    const { code, sentence } = await runVerb({ power, caller, newId, record }, target, verb);
+    caller.answer(code, sentence);
+  }
+
+  /** False when it was refused or took too long. */
+  async #inTime(recording: Promise<void>): Promise<boolean> {
+    const late = Promise.withResolvers<boolean>();
+    const callOff = this.#deps.clock.after(recordMsMax, () => late.resolve(false));
+    const recorded = recording.then(
+      () => true,
+      (error: unknown) => {
+        this.#deps.log(
+          `broker: an event of session ${this.#session.id} could not be recorded: ${String(error)}`,
+        );
+        return false;
+      },
+    );
+    const inTime = await Promise.race([recorded, late.promise]);
+    callOff();
+    return inTime;
+  }
+}
+
+/** In constant time, whatever the lengths. */
+function equal(a: string, b: string): boolean {
+  const digest = (text: string) => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(a), digest(b));
+}

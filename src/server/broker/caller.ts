@@ -1,0 +1,127 @@
+import type { Socket } from "node:net";
+import { encode, frame, Frames } from "./frames.ts";
+
+export interface Request {
+  readonly token: string;
+  readonly program: "ssh" | "scp";
+  readonly argv: readonly string[];
+}
+
+/** What the shim may have sent of stdin before it waits for more credit: so much is held here at most. */
+const stdinWindowBytes = 256 * 1024;
+/** More than this on one command's stdin ends the command. */
+const stdinBytesMax = 256 * 1024 * 1024;
+/** A connection that has not asked by then is closed. */
+const requestMsMax = 10_000;
+
+/** One shim on the other end of a socket. */
+export class Caller {
+  /** Aborted when the shim is gone. */
+  readonly gone: AbortSignal;
+  #stdinBytes = 0;
+  #stdinAllowed = 0;
+  #onStdin: ((chunk: Buffer | null) => void) | null = null;
+  #answered = false;
+  readonly #socket: Socket;
+  readonly #request = Promise.withResolvers<Request | null>();
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    const gone = new AbortController();
+    this.gone = gone.signal;
+    const frames = new Frames();
+    const timer = setTimeout(() => socket.destroy(), requestMsMax);
+    void this.#request.promise.then(() => clearTimeout(timer));
+    socket.on("data", (chunk: Buffer) => {
+      const fine = frames.take(chunk, (type, payload) => this.#take(type, payload));
+      if (!fine) socket.destroy();
+    });
+    // "close" follows, and tells all there is to tell.
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      this.#request.resolve(null);
+      gone.abort();
+    });
+  }
+
+  /** null: it went away or spoke nonsense. */
+  request(): Promise<Request | null> {
+    return this.#request.promise;
+  }
+
+  /** From now on stdin is wanted; null is its end. Call `accept` for every byte that was passed on. */
+  onStdin(listener: (chunk: Buffer | null) => void): void {
+    this.#onStdin = listener;
+    this.accept(stdinWindowBytes);
+  }
+
+  accept(bytes: number): void {
+    this.#stdinAllowed += bytes;
+    const payload = Buffer.alloc(4);
+    payload.writeUInt32BE(bytes);
+    if (this.#socket.writable) this.#socket.write(encode(frame.credit, payload));
+  }
+
+  /** Answers false when the shim does not keep up: wait for `drained` before sending more. */
+  send(channel: "stdout" | "stderr", bytes: Buffer): boolean {
+    return !this.#socket.writable || this.#socket.write(encode(frame[channel], bytes));
+  }
+
+  drained(callback: () => void): void {
+    this.#socket.once("drain", callback);
+  }
+
+  /** Ends it: an exit code, after a sentence on stderr where there is one. */
+  answer(code: number, sentence?: string): void {
+    if (this.#answered || !this.#socket.writable) return;
+    this.#answered = true;
+    if (sentence !== undefined) this.send("stderr", Buffer.from(`breakglass: ${sentence}\n`));
+    this.#socket.end(encode(frame.exit, Buffer.from([code])));
+  }
+
+  drop(): void {
+    this.#socket.destroy();
+  }
+
+  #take(type: number, payload: Buffer): void {
+    switch (type) {
+      case frame.request: {
+        const request = decodeRequest(payload);
+        if (request === null) this.#socket.destroy();
+        this.#request.resolve(request);
+        return;
+      }
+      case frame.stdin:
+        this.#stdinBytes += payload.length;
+        this.#stdinAllowed -= payload.length;
+        // The shim sends what it read before it saw that its credit was used up; twice the window is no shim of ours.
+        if (this.#onStdin === null || this.#stdinAllowed < -stdinWindowBytes) return this.drop();
+        if (this.#stdinBytes > stdinBytesMax) {
+          return this.answer(
+            255,
+            `more than ${stdinBytesMax} bytes of stdin were sent; the command was ended. Send less at a time.`,
+          );
+        }
+        this.#onStdin(payload);
+        return;
+      case frame.stdinEnd:
+        this.#onStdin?.(null);
+        return;
+      default:
+        this.drop();
+    }
+  }
+}
+
+function decodeRequest(payload: Buffer): Request | null {
+  try {
+    const value: unknown = JSON.parse(payload.toString());
+    if (typeof value !== "object" || value === null) return null;
+    const { token, program, argv } = value as Record<string, unknown>;
+    if (typeof token !== "string" || (program !== "ssh" && program !== "scp")) return null;
+    if (!Array.isArray(argv) || !argv.every((word) => typeof word === "string")) return null;
+    return { token, program, argv };
+  } catch {
+    return null;
+  }
+}

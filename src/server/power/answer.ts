@@ -1,0 +1,104 @@
+import type { VerbAnswer } from "../../protocol/api.ts";
+import type { OperationId } from "../../protocol/ids.ts";
+import type { HostReport } from "../../protocol/outcome.ts";
+import type { Verb } from "../../protocol/verbs.ts";
+import type { Power } from "./power.ts";
+
+const busyCode = 75;
+
+/**
+ * The fixed contract's answer, after waiting for the Verb's end: `exit_code` is the host's, 75 when another Operation
+ * holds the Target, and null when nobody knows; 0 only for what was seen to be done.
+ */
+export async function verbAnswer(
+  power: Pick<Power, "submit" | "status"> & {
+    readonly reportOf: (id: OperationId) => HostReport | null;
+    readonly newId: () => OperationId;
+  },
+  { target, verb, by }: { readonly target: string; readonly verb: Verb; readonly by: string },
+): Promise<VerbAnswer> {
+  const nothingDone = (exit_code: number | null, stderr: string): VerbAnswer => ({
+    verb,
+    exit_code,
+    stdout: "",
+    stderr: `${stderr}\n`,
+    rejected: true,
+  });
+  const asked =
+    verb === "status"
+      ? await power.status(target)
+      : await power.submit({ target, verb, key: power.newId(), by });
+  if ("exit_code" in asked)
+    return {
+      verb,
+      exit_code: asked.exit_code,
+      stdout: asked.stdout,
+      stderr: asked.stderr,
+      rejected: isRefusal(asked.exit_code),
+    };
+  switch (asked.kind) {
+    case "unknown_target":
+      return nothingDone(null, `No target is configured by the name "${target}". Nothing was done.`);
+    case "no_power":
+      return nothingDone(
+        null,
+        `No hypervisor is configured for "${target}", so that ${verb} cannot be sent. Nothing was done: set BREAKGLASS_PVE_HOST and restart the server.`,
+      );
+    case "busy": {
+      const { verb: holds, by: holder, requested_at } = asked.holder;
+      return nothingDone(
+        busyCode,
+        `"${target}" is busy: ${holds}, asked for by ${holder} at ${requested_at}, is under way. Nothing was done: wait for its end.`,
+      );
+    }
+    case "accepted":
+      break;
+    default:
+      throw new Error(`A new key without "after" was answered with ${asked.kind}.`);
+  }
+  const operation = await asked.settled;
+  const report = power.reportOf(operation.id);
+  const stdout = report?.stdout ?? operation.output;
+  const stderr = report?.stderr ?? "";
+  const { outcome } = operation;
+  const notRecorded = operation.durable
+    ? ""
+    : "This operation could not be recorded in time (durable: false).\n";
+  switch (outcome?.kind) {
+    case "done":
+    case "failed":
+      return {
+        verb,
+        exit_code: operation.exit_code ?? null,
+        stdout,
+        stderr: stderr + notRecorded,
+        rejected: false,
+      };
+    case "refused":
+    case "busy":
+      return {
+        verb,
+        exit_code: operation.exit_code ?? null,
+        stdout,
+        stderr: stderr + notRecorded,
+        rejected: true,
+      };
+    default: {
+      // The host's 0 without the goal seen is no success: whoever reads only the code must not take it for one.
+      const code = operation.exit_code === 0 ? null : (operation.exit_code ?? null);
+      const reason = outcome === undefined ? "" : outcome.reason;
+      return {
+        verb,
+        exit_code: code,
+        stdout,
+        stderr: `${stderr.includes(reason) ? stderr : `${stderr}${reason}\n`}${notRecorded}`,
+        rejected: false,
+      };
+    }
+  }
+}
+
+/** 2, 3, 9 and 75 of the host: it did nothing (HOST-VERBS). */
+function isRefusal(code: number | null): boolean {
+  return code !== null && [2, 3, 9, busyCode].includes(code);
+}

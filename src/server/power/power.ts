@@ -1,0 +1,375 @@
+import type { Operation, VerbAnswer } from "../../protocol/api.ts";
+import type { OperationId } from "../../protocol/ids.ts";
+import { outcomeOf, type HostReport, type Outcome } from "../../protocol/outcome.ts";
+import { verbs, type Verb } from "../../protocol/verbs.ts";
+import type { Clock } from "../clock.ts";
+import type { Store } from "../store/store.ts";
+import { verbAnswer } from "./answer.ts";
+import type { Hypervisor } from "./hypervisor.ts";
+import { Output } from "./output.ts";
+import { createRecorder, type Recorded } from "./recorder.ts";
+import {
+  foldOutput,
+  foldRecord,
+  indexStream,
+  operationStream,
+  outputBody,
+  requestedBody,
+  settledBody,
+} from "./records.ts";
+
+/** `operate`: records the Operation, acts, settles. Needs nothing but the Hypervisor to act. */
+export interface Power {
+  /** Answers once it is recorded or `recordMs` have passed; the Verb runs on, whoever asked and whether or not they stay. */
+  submit(request: Submission): Promise<Submitted>;
+  /** Runs a Verb and waits for its end: the answer of POST /api/pve/{verb}. */
+  runAndWait(target: string, verb: Verb, by: string): Promise<VerbAnswer>;
+  /** Plain status: no Operation, nothing recorded. Equal calls at the same time share one. */
+  status(
+    target: string,
+  ): Promise<HostReport | { readonly kind: "unknown_target" } | { readonly kind: "no_power" }>;
+  /** The mutating Operation under way. */
+  current(target: string): Operation | null;
+  /** The mutating Operation that settled last. */
+  last(target: string): Operation | null;
+  /** Newest first, without output. */
+  history(target: string, limit?: number): readonly Operation[];
+  /** One Operation with its kept output; undefined when there is none by this id. Rejects when the store cannot be read. */
+  get(id: OperationId): Promise<Operation | undefined>;
+  watch(listener: (change: OperationNews) => void): () => void;
+  /** Call once at the start: reads what was, and settles what a stopped server left open as unknown. */
+  recover(): Promise<void>;
+  /** Waits a little for the record. Jobs on the hypervisor go on. */
+  close(): Promise<void>;
+}
+
+export interface Submission {
+  readonly target: string;
+  readonly verb: Verb;
+  readonly key: OperationId;
+  readonly by: string;
+  /** The mutating Operation that the Operator saw last; null: they saw that there was none; undefined: do not check. */
+  readonly after?: OperationId | null | undefined;
+}
+
+export type Submitted =
+  /** `settled` never rejects. For a repeated key it is the same Operation, which acts once. */
+  | { readonly kind: "accepted"; readonly operation: Operation; readonly settled: Promise<Operation> }
+  | { readonly kind: "busy"; readonly holder: Operation }
+  | { readonly kind: "stale"; readonly latest: Operation }
+  | { readonly kind: "mismatch"; readonly operation: Operation }
+  | { readonly kind: "unknown_target" }
+  | { readonly kind: "no_power" };
+
+/** `operation` comes without its output: what is new of it is in `output`, at its offset (UTF-16 units). */
+export interface OperationNews {
+  readonly operation: Operation;
+  readonly output?: { readonly from: number; readonly text: string };
+}
+
+export interface PowerDeps {
+  /** A Target without a power side has null. */
+  readonly targets: ReadonlyMap<string, Hypervisor | null>;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly newId: () => OperationId;
+  /** Ends the waiting for a Verb, never its job (BREAKGLASS_PVE_VERB_TIMEOUT_SECONDS). */
+  readonly verbTimeoutMs: number;
+  readonly log: (text: string) => void;
+}
+
+/** Recording has so long; then the Verb goes on, and the Operation says `durable: false`. */
+const recordMs = 500;
+/** Operations whose output is in memory; that of older ones is read from the store. */
+const outputsKeptMax = 64;
+/** Operations that history, `after` and repeated keys know; of older ones the store still knows the key. */
+const indexedMax = 10_000;
+const closeMs = 2_000;
+
+interface Entry {
+  operation: Operation;
+  output: Output | null;
+  report: HostReport | null;
+  readonly settled: PromiseWithResolvers<Operation>;
+  /** False for plain status. */
+  readonly recorded: boolean;
+  notDurable: number;
+}
+
+export function createPower(deps: PowerDeps): Power {
+  const { clock, log, newId, store, targets, verbTimeoutMs } = deps;
+  const recorder = createRecorder({ store, clock, log });
+  const listeners = new Set<(change: OperationNews) => void>();
+  const currents = new Map<string, Entry>();
+  const sharedStatus = new Map<string, Promise<HostReport>>();
+  let entries = new Map<OperationId, Entry>();
+
+  async function submit({ target, verb, key, by, after }: Submission): Promise<Submitted> {
+    const hypervisor = targets.get(target);
+    if (hypervisor === undefined) return { kind: "unknown_target" };
+    const known = entries.get(key);
+    if (known !== undefined) return repeated(known, target, verb);
+    if (hypervisor === null) return { kind: "no_power" };
+    const { mutating } = verbs[verb];
+    if (mutating) {
+      const holder = currents.get(target);
+      if (holder !== undefined) return { kind: "busy", holder: holder.operation };
+      const latest = last(target);
+      if (after !== undefined && latest !== null && latest.id !== after) return { kind: "stale", latest };
+    }
+    const entry = newEntry({ id: key, target, verb, by, requested_at: now(), durable: true, output: "" });
+    remember(entry);
+    // From here to the act there is one await, the record's: nobody else can have passed the checks above.
+    if (mutating) currents.set(target, entry);
+    const recorded = await record(entry, requestedBody(entry.operation), true);
+    if (recorded === "duplicate") return usedBefore(entry);
+    entry.operation = { ...entry.operation, durable: entry.notDurable === 0 };
+    tell({ operation: entry.operation });
+    void act(entry, hypervisor);
+    return { kind: "accepted", operation: entry.operation, settled: entry.settled.promise };
+  }
+
+  /** The key is older than what memory knows: nothing is done, and its Operation is the answer. */
+  async function usedBefore(entry: Entry): Promise<Submitted> {
+    const { id, target, verb } = entry.operation;
+    entries.delete(id);
+    if (currents.get(target) === entry) currents.delete(target);
+    const before = await get(id);
+    if (before === undefined) throw new Error(`operation/${id} exists in the store and cannot be read back.`);
+    entry.operation = before;
+    entry.settled.resolve(before);
+    return repeated(entry, target, verb);
+  }
+
+  async function act(entry: Entry, hypervisor: Hypervisor): Promise<void> {
+    const { id, verb, target } = entry.operation;
+    const onOutput = (_channel: "stdout" | "stderr", text: string) => entry.output?.add(text);
+    const run = async (): Promise<HostReport> => {
+      try {
+        if (verb !== "status") return await hypervisor.run(verb, id, onOutput);
+        const report = await shareStatus(target, hypervisor);
+        onOutput("stdout", report.stdout + report.stderr);
+        return report;
+      } catch (error) {
+        // A Hypervisor never throws: this is our fault, and the machine may have been touched all the same.
+        log(`power: ${verb} on ${target} failed within the server: ${String(error)}`);
+        return {
+          exit_code: null,
+          stdout: "",
+          stderr: `The server failed while it ran ${verb}. Ask for status before you act again.\n`,
+        };
+      }
+    };
+    const callOff = clock.after(verbTimeoutMs, () => void settle(entry, unanswered(verb)));
+    const report = await run();
+    callOff();
+    entry.report = report;
+    await settle(entry, { outcome: outcomeOf(verb, report), exit_code: report.exit_code });
+  }
+
+  /**
+   * The first settling frees the Target and answers those who wait. What comes after `verbTimeoutMs` settles once more:
+   * "unknown" may become known, and nothing else ever changes.
+   */
+  async function settle(
+    entry: Entry,
+    end: Pick<Required<Operation>, "outcome" | "exit_code">,
+  ): Promise<void> {
+    if (
+      entry.operation.outcome !== undefined &&
+      (entry.operation.outcome.kind !== "unknown" || end.outcome.kind === "unknown")
+    )
+      return;
+    const { target } = entry.operation;
+    entry.output?.flush();
+    entry.operation = { ...entry.operation, ...end, settled_at: now(), durable: entry.notDurable === 0 };
+    // Free as soon as it is seen as settled: who reads the Outcome may act on it at once.
+    if (currents.get(target) === entry) currents.delete(target);
+    await record(entry, settledBody(entry.operation), false);
+    entry.operation = { ...entry.operation, durable: entry.notDurable === 0 };
+    tell({ operation: entry.operation });
+    entry.settled.resolve(withOutput(entry));
+  }
+
+  /** In its own stream and in the index, within `recordMs`; later it is still written, and counted as durable then. */
+  async function record(
+    entry: Entry,
+    body: ReturnType<typeof requestedBody>,
+    first: boolean,
+  ): Promise<Recorded | "late"> {
+    if (!entry.recorded) return "durable";
+    const { id } = entry.operation;
+    entry.notDurable++;
+    const both = Promise.all([
+      recorder.record(operationStream(id), body, { first }),
+      recorder.record(indexStream, body),
+    ]).then(([own, index]): Recorded => {
+      if (own === "duplicate") return own;
+      if (own === "lost" || index === "lost") return "lost";
+      entry.notDurable--;
+      return "durable";
+    });
+    const { promise: late, resolve } = Promise.withResolvers<"late">();
+    const callOff = clock.after(recordMs, () => resolve("late"));
+    const recorded = await Promise.race([both, late]);
+    callOff();
+    return recorded;
+  }
+
+  function newEntry(operation: Operation): Entry {
+    const recorded = operation.verb !== "status";
+    const entry: Entry = {
+      operation,
+      output: null,
+      report: null,
+      settled: Promise.withResolvers(),
+      recorded,
+      notDurable: 0,
+    };
+    entry.output = new Output(
+      clock,
+      (from, text) => tell({ operation: entry.operation, output: { from, text } }),
+      (from, text) => {
+        if (recorded)
+          void recorder.record(operationStream(operation.id), outputBody(from, text), { spare: true });
+      },
+    );
+    return entry;
+  }
+
+  function remember(entry: Entry): void {
+    entries.set(entry.operation.id, entry);
+    trim(entries);
+  }
+
+  function shareStatus(target: string, hypervisor: Hypervisor): Promise<HostReport> {
+    const shared = sharedStatus.get(target);
+    if (shared !== undefined) return shared;
+    const asked = hypervisor.run("status", newId(), () => {}).finally(() => sharedStatus.delete(target));
+    sharedStatus.set(target, asked);
+    return asked;
+  }
+
+  async function status(target: string): ReturnType<Power["status"]> {
+    const hypervisor = targets.get(target);
+    if (hypervisor === undefined) return { kind: "unknown_target" };
+    if (hypervisor === null) return { kind: "no_power" };
+    return shareStatus(target, hypervisor);
+  }
+
+  function last(target: string): Operation | null {
+    return (
+      newestFirst(target).find(({ verb, outcome }) => verbs[verb].mutating && outcome !== undefined) ?? null
+    );
+  }
+
+  function newestFirst(target: string): Operation[] {
+    const all = [...entries.values()].filter(
+      ({ operation, recorded }) => recorded && operation.target === target,
+    );
+    return all.map(({ operation }) => operation).toReversed();
+  }
+
+  async function get(id: OperationId): Promise<Operation | undefined> {
+    const entry = entries.get(id);
+    if (entry?.output != null) return withOutput(entry);
+    const records = await readAll(store, operationStream(id));
+    const folded = new Map<OperationId, Operation>();
+    for (const each of records) foldRecord(folded, each);
+    const operation = entry?.operation ?? folded.get(id);
+    return operation && { ...operation, output: foldOutput(records) };
+  }
+
+  async function recover(): Promise<void> {
+    const found = new Map<OperationId, Operation>();
+    for (const each of await readAll(store, indexStream)) foldRecord(found, each);
+    const before = new Map<OperationId, Entry>();
+    for (const [id, operation] of found) {
+      if (entries.has(id)) continue;
+      const settled = Promise.withResolvers<Operation>();
+      before.set(id, { operation, output: null, report: null, settled, recorded: true, notDurable: 0 });
+      if (operation.outcome !== undefined) settled.resolve(operation);
+    }
+    entries = new Map([...before, ...entries]);
+    const open = [...before.values()].filter(({ operation }) => operation.outcome === undefined);
+    await Promise.all(
+      open.map((entry) => settle(entry, { outcome: leftOpen(entry.operation), exit_code: null })),
+    );
+    trim(entries);
+  }
+
+  function tell(change: OperationNews): void {
+    for (const listener of listeners) listener(change);
+  }
+
+  const now = () => clock.now().toISOString();
+
+  return {
+    submit,
+    status,
+    last,
+    get,
+    recover,
+    runAndWait: (target, verb, by) =>
+      verbAnswer(
+        { submit, status, reportOf: (id) => entries.get(id)?.report ?? null, newId },
+        { target, verb, by },
+      ),
+    current: (target) => currents.get(target)?.operation ?? null,
+    history: (target, limit = 100) => newestFirst(target).slice(0, limit),
+    watch(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    async close() {
+      for (const { output } of entries.values()) output?.flush();
+      await recorder.close(closeMs);
+    },
+  };
+}
+
+function repeated(entry: Entry, target: string, verb: Verb): Submitted {
+  const { operation } = entry;
+  if (operation.target !== target || operation.verb !== verb) return { kind: "mismatch", operation };
+  return { kind: "accepted", operation: withOutput(entry), settled: entry.settled.promise };
+}
+
+function withOutput({ operation, output }: Entry): Operation {
+  return output === null ? operation : { ...operation, output: output.text };
+}
+
+/** What still runs is never forgotten: it is among the newest. */
+function trim(entries: Map<OperationId, Entry>): void {
+  let excess = entries.size - outputsKeptMax;
+  const surplus = entries.size - indexedMax;
+  let index = 0;
+  for (const [id, entry] of entries) {
+    if (excess-- <= 0) return;
+    if (entry.operation.outcome === undefined) continue;
+    if (index++ < surplus || !entry.recorded) entries.delete(id);
+    else entry.output = entry.report = null;
+  }
+}
+
+function unanswered(verb: Verb): Pick<Required<Operation>, "outcome" | "exit_code"> {
+  const reason = `The hypervisor has not finished ${verb} in the time given to wait. It still may be running there: ask for status before you act again.`;
+  return { outcome: { kind: "unknown", reason }, exit_code: null };
+}
+
+function leftOpen({ verb }: Operation): Outcome {
+  return {
+    kind: "unknown",
+    reason: `The server stopped while ${verb} was under way; it may have been carried out. Ask for status before you act again.`,
+  };
+}
+
+async function readAll(store: Store, stream: string) {
+  const pageMax = 1_000;
+  const records = [];
+  for (let after = -1; ;) {
+    const page = await store.read(stream, after, pageMax);
+    records.push(...page);
+    if (page.length < pageMax) return records;
+    after = page.at(-1)!.id;
+  }
+}

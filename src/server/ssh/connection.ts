@@ -1,0 +1,128 @@
+import { existsSync, rmSync } from "node:fs";
+import { run } from "../process/run.ts";
+import { connectTimeoutSeconds, type SshHost } from "./config.ts";
+import type { KeyAgent } from "./key.ts";
+import type { KnownHosts } from "./known-hosts.ts";
+import { masterState } from "./mux.ts";
+import { refusal } from "./refusal.ts";
+import type { NotSent } from "./ssh.ts";
+
+export type Opened = { readonly kind: "open"; readonly controlPath: string } | NotSent;
+
+export interface ConnectionDeps {
+  readonly env: Readonly<Record<string, string>>;
+  /** The path for `-F`. */
+  readonly config: string;
+  readonly host: SshHost;
+  readonly controlPath: (generation: number) => string;
+  readonly agent: KeyAgent;
+  readonly knownHosts: KnownHosts;
+  readonly log: (text: string) => void;
+}
+
+interface Master {
+  readonly controlPath: string;
+  readonly pid: number;
+}
+
+/** An idle master ends by itself after this: so do those that a killed server left behind. */
+const idleSecondsMax = 300;
+/** Our own limit beyond ssh's, should it hang where ConnectTimeout does not reach. */
+const openMsMax = (connectTimeoutSeconds + 10) * 1_000;
+/** Sessions whose local end was killed go on at the far end and count there: sshd's 10 less our 8. Then a new master. */
+const abandonedMax = 2;
+/** Masters no longer trusted that are left to finish what runs on them; one more ends the oldest. */
+const retiredMax = 4;
+
+/**
+ * The warm connection to one account: an `ssh -M` in the background that sessions ride on. A master is asked before
+ * each use. One that is gone, hung or silent is never used again; a new one gets a path of its own.
+ */
+export class Connection {
+  readonly #deps: ConnectionDeps;
+  #generation = 0;
+  #abandoned = 0;
+  #master: Master | null = null;
+  #opening: Promise<Opened> | null = null;
+  #retired: Master[] = [];
+
+  constructor(deps: ConnectionDeps) {
+    this.#deps = deps;
+  }
+
+  /** The warm connection, or a new one; callers that come meanwhile share the attempt. */
+  async open(): Promise<Opened> {
+    for (;;) {
+      if (this.#opening !== null) return this.#opening;
+      const master = this.#master;
+      if (master === null) return (this.#opening = this.#start().finally(() => (this.#opening = null)));
+      const state = await masterState(master.controlPath);
+      if (state.kind === "alive") return { kind: "open", controlPath: master.controlPath };
+      this.#deps.log(`ssh: the master of ${this.#deps.host.alias} is ${state.kind}`);
+      this.retire(master.controlPath);
+    }
+  }
+
+  /** What runs on it may finish; nothing new is sent over it. */
+  retire(controlPath: string): void {
+    const master = this.#master;
+    if (master?.controlPath !== controlPath) return;
+    this.#master = null;
+    this.#abandoned = 0;
+    this.#retired = this.#retired.filter(({ controlPath }) => existsSync(controlPath));
+    this.#retired.push(master);
+    if (this.#retired.length > retiredMax) void end(this.#retired.shift()!);
+  }
+
+  /** Says that a session on it was killed from this side. */
+  abandon(controlPath: string): void {
+    if (this.#master?.controlPath === controlPath && ++this.#abandoned >= abandonedMax)
+      this.retire(controlPath);
+  }
+
+  async close(): Promise<void> {
+    await this.#opening;
+    await Promise.all([...this.#retired, ...(this.#master ? [this.#master] : [])].map(end));
+    this.#master = null;
+    this.#retired = [];
+  }
+
+  async #start(): Promise<Opened> {
+    const { agent, config, env, host, knownHosts } = this.#deps;
+    const problem = await agent.ready();
+    if (problem !== null)
+      return { kind: "not_sent", cause: "no_key", reason: `${problem} Nothing was sent.` };
+    const controlPath = this.#deps.controlPath(this.#generation++);
+    // With -f it answers 0 once it is logged in and listens on the path, and goes to the background as a master.
+    const args = [
+      "-F",
+      config,
+      "-M",
+      "-S",
+      controlPath,
+      "-o",
+      `ControlPersist=${idleSecondsMax}`,
+      "-f",
+      "-N",
+      host.alias,
+    ];
+    const { exit, stderr } = await run(
+      { file: "ssh", args, env },
+      { outputBytesMax: 16_384, deadlineMs: openMsMax },
+    );
+    const state = await masterState(controlPath);
+    if (state.kind !== "alive") return refusal({ host, exit, stderr });
+    void knownHosts.save();
+    this.#master = { controlPath, pid: state.pid };
+    return { kind: "open", controlPath };
+  }
+}
+
+/**
+ * SIGKILL, since ssh 9.2 may miss a SIGTERM for seconds (seen); nothing but a socket's name has to be cleared up. A pid
+ * may have passed to somebody else: only while the path is still listened on.
+ */
+async function end({ controlPath, pid }: Master): Promise<void> {
+  if ((await masterState(controlPath)).kind !== "gone") process.kill(pid, "SIGKILL");
+  rmSync(controlPath, { force: true });
+}

@@ -1,0 +1,352 @@
+import type { Readable, Writable } from "node:stream";
+import { run, type Finished } from "../process/run.ts";
+import { start, type Exit } from "../process/start.ts";
+import { configText, pinnedLine, type SshHost } from "./config.ts";
+import { Connection, type Opened } from "./connection.ts";
+import { openKeyAgent } from "./key.ts";
+import { openKnownHosts } from "./known-hosts.ts";
+import { makeRuntimeFolder } from "./runtime-folder.ts";
+import { Slots } from "./slots.ts";
+import { within } from "./within.ts";
+
+/** The system's OpenSSH client with one warm connection per alias. List argv, no shell on this side. */
+export interface Ssh {
+  /** null when the key is loaded; otherwise one sentence with the mend. The mend needs no restart of the server. */
+  problem(): string | null;
+  /** The line for `authorized_keys`; null while no key is loaded. */
+  publicKey(): string | null;
+  /**
+   * Runs a command to its end. As with `ssh` itself its words are joined with a space for the far side's shell.
+   * Never rejects: what happened is in `exit`.
+   */
+  run(alias: string, command: readonly string[], options: SshRunOptions): Promise<SshFinished>;
+  /** The same as a stream, for as long as it takes. Aborted before it was sent, it is not sent; later `kill` ends it. */
+  start(alias: string, command: readonly string[], cancel?: AbortSignal): Promise<SshStarted>;
+  /** Ends the connections and the key agent, and removes the runtime folder. */
+  close(): Promise<void>;
+}
+
+interface SshRunOptions {
+  readonly input?: string | Buffer;
+  readonly onOutput?: (channel: "stdout" | "stderr", text: string) => void;
+  readonly outputBytesMax: number;
+  /** Milliseconds from the call on, all waiting included; then the local end is killed. null: never. */
+  readonly deadlineMs: number | null;
+  /**
+   * Only for what changes nothing on the far side: it is sent once more over a fresh connection when it ended with
+   * 255 and said nothing, or when its first output has not come after `firstOutputMs`.
+   */
+  readonly repeatable?: { readonly firstOutputMs: number | null };
+}
+
+export type SshExit =
+  | Extract<Exit, { kind: "exited" | "signalled" }>
+  /** Certain: nothing of the command reached the far side. `reason` is for the Operator, with the mend. */
+  | NotSent;
+
+export interface NotSent {
+  readonly kind: "not_sent";
+  readonly cause:
+    | "no_key"
+    | "unreachable"
+    | "denied"
+    | "host_key_changed"
+    | "overloaded"
+    | "unusable"
+    | "cancelled"
+    | "closed";
+  readonly reason: string;
+}
+
+export interface SshFinished {
+  readonly exit: SshExit;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly droppedBytes: number;
+  readonly deadlinePassed: boolean;
+}
+
+type SshStarted =
+  | NotSent
+  | {
+      readonly kind: "started";
+      readonly stdin: Writable;
+      readonly stdout: Readable;
+      readonly stderr: Readable;
+      readonly exit: Promise<SshExit>;
+      /** Ends the local side. The far side only loses its pipes: what it started may go on. */
+      kill(): void;
+    };
+
+export interface SshOptions {
+  readonly hosts: readonly SshHost[];
+  /** The private key's file; undefined: none is configured. */
+  readonly keyPath: string | undefined;
+  /** Folder where accepted host keys persist. */
+  readonly knownHostsDir: string;
+  /** Where `ssh`, `ssh-agent` and `ssh-add` are looked for. */
+  readonly path?: string;
+  readonly log?: (text: string) => void;
+  /** Of the folder for sockets, when nobody else uses this name now (see makeRuntimeFolder). */
+  readonly runtimeName?: string | undefined;
+}
+
+/** sshd admits 10 sessions on one connection (MaxSessions) and refuses the rest: more than this wait in the queue. */
+const sessionsPerConnectionMax = 8;
+/** More calls than this waiting for one connection are refused as overloaded. */
+const queuedCallsMax = 256;
+/** A command line longer than this is refused: the kernel allows 128 KiB for one argument. */
+const commandBytesMax = 100 * 1024;
+/** How long a streaming call waits for its turn on the connection before it is refused as overloaded. */
+const startWaitMsMax = 60_000;
+
+interface Line {
+  readonly connection: Connection;
+  readonly slots: Slots;
+}
+
+/** Opens no connection yet. A key that cannot be used is told by `problem()`; everything else goes on working. */
+export async function openSsh(options: SshOptions): Promise<Ssh> {
+  const env = {
+    PATH: options.path ?? "/usr/local/bin:/usr/bin:/bin",
+    LC_ALL: "C",
+    SSH_ASKPASS_REQUIRE: "never",
+  };
+  const log = options.log ?? (() => {});
+  const folder = makeRuntimeFolder(options.runtimeName && `${options.runtimeName}-ssh`);
+  const knownHosts = await openKnownHosts({
+    memoryPath: folder.path("known_hosts"),
+    dir: options.knownHostsDir,
+    log,
+  });
+  const agent = openKeyAgent({
+    env,
+    socketPath: folder.path("agent"),
+    publicKeyPath: folder.path("key.pub"),
+    keyPath: options.keyPath,
+    log,
+  });
+  const paths = {
+    publicKey: folder.path("key.pub"),
+    agentSocket: folder.path("agent"),
+    knownHosts: folder.path("known_hosts"),
+    pinned: (alias: string) => folder.path(`pin-${alias}`),
+  };
+  for (const host of options.hosts) {
+    if (host.pinnedHostKey !== undefined)
+      folder.write(`pin-${host.alias}`, pinnedLine(host.alias, host.pinnedHostKey));
+  }
+  const config = folder.write("config", configText(options.hosts, paths));
+  const lines = new Map<string, Line>();
+  for (const [index, host] of options.hosts.entries()) {
+    const controlPath = (generation: number) => folder.path(`m${index}.${generation}`);
+    lines.set(host.alias, {
+      connection: new Connection({ env, config, host, controlPath, agent, knownHosts, log }),
+      slots: new Slots(sessionsPerConnectionMax, queuedCallsMax),
+    });
+  }
+  await agent.ready();
+  let closed: Promise<void> | null = null;
+
+  const notSent = (cause: NotSent["cause"], reason: string): NotSent => ({ kind: "not_sent", cause, reason });
+
+  /** The line to use, or why this can never be sent. */
+  function lineFor(alias: string, command: string): Line | NotSent {
+    if (closed !== null) return notSent("closed", "The server is stopping: nothing was sent.");
+    const line = lines.get(alias);
+    if (line === undefined)
+      return notSent("unusable", `No machine is configured by the name "${alias}". Nothing was sent.`);
+    if (command === "") return notSent("unusable", "The command is empty. Nothing was sent.");
+    if (command.includes("\0"))
+      return notSent("unusable", "The command contains a NUL byte. Nothing was sent.");
+    if (Buffer.byteLength(command) > commandBytesMax) {
+      return notSent(
+        "unusable",
+        `The command is longer than ${commandBytesMax} bytes. Nothing was sent: give what is long on stdin.`,
+      );
+    }
+    return line;
+  }
+
+  const overloaded = (alias: string) =>
+    notSent(
+      "overloaded",
+      `Too many commands wait for the connection to "${alias}". Nothing was sent: try again when some have ended.`,
+    );
+
+  const sshCommand = (alias: string, controlPath: string, command: string) => ({
+    file: "ssh",
+    args: ["-F", config, "-S", controlPath, alias, "--", command],
+    env,
+  });
+
+  async function runOn(
+    line: Line,
+    alias: string,
+    command: string,
+    options: SshRunOptions,
+    until: Until,
+  ): Promise<SshFinished> {
+    const opened = await within(until.leftMs(), line.connection.open());
+    if (opened === null) {
+      return unsent(
+        notSent("unreachable", `No connection to "${alias}" within the time given. Nothing was sent.`),
+        true,
+      );
+    }
+    if (opened.kind === "not_sent") return unsent(opened);
+    const once = (on: Extract<Opened, { kind: "open" }>, onOutput: SshRunOptions["onOutput"]) =>
+      run(
+        sshCommand(alias, on.controlPath, command),
+        { outputBytesMax: options.outputBytesMax, deadlineMs: until.leftMs() },
+        {
+          ...(options.input !== undefined && { input: options.input }),
+          ...(onOutput && { onOutput }),
+        },
+      ).then((end) => {
+        if (end.deadlinePassed) line.connection.abandon(on.controlPath);
+        return finished(end);
+      });
+    if (options.repeatable === undefined) return once(opened, options.onOutput);
+    return repeatable(options, options.repeatable.firstOutputMs, opened, once, async () => {
+      log(`ssh: the connection to ${alias} is not trusted any more; asking over a fresh one`);
+      line.connection.retire(opened.controlPath);
+      const fresh = await within(until.leftMs(), line.connection.open());
+      return fresh?.kind === "open" ? fresh : null;
+    });
+  }
+
+  async function close(): Promise<void> {
+    await Promise.all([...lines.values()].map((line) => line.connection.close()));
+    await agent.close();
+    await knownHosts.save();
+    folder.remove();
+  }
+
+  return {
+    problem: agent.problem,
+    publicKey: agent.publicKey,
+    async run(alias, words, options) {
+      const command = words.join(" ");
+      const line = lineFor(alias, command);
+      if ("kind" in line) return unsent(line);
+      const until = new Until(options.deadlineMs);
+      const release = await line.slots.take(until.leftMs());
+      if (release === null) return unsent(overloaded(alias));
+      try {
+        return await runOn(line, alias, command, options, until);
+      } finally {
+        release();
+      }
+    },
+    async start(alias, words, cancel) {
+      const command = words.join(" ");
+      const line = lineFor(alias, command);
+      if ("kind" in line) return line;
+      const release = await line.slots.take(startWaitMsMax);
+      if (release === null) return overloaded(alias);
+      const opened = await line.connection.open();
+      if (opened.kind === "not_sent" || cancel?.aborted) {
+        release();
+        return opened.kind === "not_sent"
+          ? opened
+          : notSent("cancelled", "It was called off before it was sent.");
+      }
+      const running = start({ ...sshCommand(alias, opened.controlPath, command), stdin: "pipe" });
+      const exit = running.exit.then(sshExit);
+      let ended = false;
+      void exit.then(() => {
+        ended = true;
+        release();
+      });
+      return {
+        kind: "started",
+        stdin: running.stdin!,
+        stdout: running.stdout,
+        stderr: running.stderr,
+        exit,
+        kill() {
+          if (ended) return;
+          line.connection.abandon(opened.controlPath);
+          running.kill("SIGKILL");
+        },
+      };
+    },
+    close: () => (closed ??= close()),
+  };
+}
+
+/** First on the warm connection; once more on a fresh one when that one is silent or gone. The first to answer wins. */
+async function repeatable(
+  options: SshRunOptions,
+  firstOutputMs: number | null,
+  warm: Extract<Opened, { kind: "open" }>,
+  once: (on: Extract<Opened, { kind: "open" }>, onOutput: SshRunOptions["onOutput"]) => Promise<SshFinished>,
+  freshConnection: () => Promise<Extract<Opened, { kind: "open" }> | null>,
+): Promise<SshFinished> {
+  const heard = Promise.withResolvers<"heard">();
+  let speaker: object | null = null;
+  const attempt = (on: Extract<Opened, { kind: "open" }>) => {
+    const self = {};
+    return once(on, (channel, text) => {
+      speaker ??= self;
+      if (speaker !== self) return;
+      heard.resolve("heard");
+      options.onOutput?.(channel, text);
+    });
+  };
+  const first = attempt(warm);
+  if (
+    firstOutputMs !== null &&
+    (await within(firstOutputMs, Promise.race([first, heard.promise]))) === null
+  ) {
+    const fresh = await freshConnection();
+    if (fresh === null) return first;
+    // Whichever answers: the slower one is left to its deadline, and its output is not shown.
+    const second = attempt(fresh);
+    const unlessLost = async (one: typeof first, other: typeof first) => {
+      const end = await one;
+      return lineLost(end) ? other : end;
+    };
+    return Promise.race([unlessLost(first, second), unlessLost(second, first)]);
+  }
+  const end = await first;
+  if (!lineLost(end)) return end;
+  const fresh = await freshConnection();
+  return fresh === null ? end : attempt(fresh);
+}
+
+/** 255 may be the remote command's own; together with silence it is taken for a lost line, where repeating is harmless. */
+function lineLost({ exit, stdout }: SshFinished): boolean {
+  return exit.kind === "exited" && exit.code === 255 && stdout === "";
+}
+
+function unsent(exit: NotSent, deadlinePassed = false): SshFinished {
+  return { exit, stdout: "", stderr: "", droppedBytes: 0, deadlinePassed };
+}
+
+function finished(end: Finished): SshFinished {
+  return { ...end, exit: sshExit(end.exit) };
+}
+
+function sshExit(exit: Exit): SshExit {
+  if (exit.kind !== "not_started") return exit;
+  return {
+    kind: "not_sent",
+    cause: "unusable",
+    reason: `The OpenSSH client could not be started (${exit.error.message}). Nothing was sent: install openssh-client.`,
+  };
+}
+
+/** A deadline shared by the steps of one call. */
+class Until {
+  readonly #at: number | null;
+
+  constructor(ms: number | null) {
+    this.#at = ms === null ? null : performance.now() + ms;
+  }
+
+  leftMs(): number | null {
+    return this.#at === null ? null : Math.max(1, this.#at - performance.now());
+  }
+}

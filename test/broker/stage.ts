@@ -1,0 +1,129 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Mode } from "../../src/protocol/api.ts";
+import { systemClock } from "../../src/server/clock.ts";
+import { createBroker, type Broker, type BrokerEvent, type Door } from "../../src/server/broker/broker.ts";
+import type { BrokerTarget } from "../../src/server/broker/decide.ts";
+import type { Power } from "../../src/server/power/power.ts";
+import { openSsh, type Ssh } from "../../src/server/ssh/ssh.ts";
+import { stage as powerStage, type ScriptedHypervisor } from "../power/stage.ts";
+import { makeKey, startSshd, type Sshd } from "../doubles/sshd.ts";
+
+export interface BrokerStage {
+  readonly dir: string;
+  readonly broker: Broker;
+  readonly door: Door;
+  readonly events: BrokerEvent[];
+  readonly hypervisor: ScriptedHypervisor;
+  readonly power: Power;
+  mode: Mode;
+  /** What recording does instead of succeeding. */
+  recordFault: (() => Promise<void>) | null;
+  close(): Promise<void>;
+}
+
+/**
+ * A real sshd behind the real ssh behind a broker with one open session. Both accounts of the target are whoever runs
+ * the tests; they are told apart by the recorded account and the alias.
+ */
+export async function brokerStage(options: { readonly unprivileged?: boolean } = {}): Promise<BrokerStage> {
+  const dir = mkdtempSync(join(tmpdir(), "bg-broker-"));
+  const key = makeKey(dir, "key");
+  const sshd: Sshd = await startSshd({ authorizedKeys: [key.publicKey], dir });
+  const host = { hostName: "127.0.0.1", port: sshd.port, user: sshd.user, side: "guest" } as const;
+  const ssh: Ssh = await openSsh({
+    hosts: [
+      { ...host, alias: "devvm" },
+      { ...host, alias: "devvm-root" },
+    ],
+    keyPath: key.path,
+    knownHostsDir: dir,
+  });
+  const targets: BrokerTarget[] = [
+    {
+      name: "devvm",
+      privileged: { alias: "devvm-root", user: "rescue" },
+      unprivileged: options.unprivileged === false ? null : { alias: "devvm", user: "observer" },
+      power: true,
+    },
+  ];
+  const { power, hypervisor } = powerStage();
+  const events: BrokerEvent[] = [];
+  const broker = createBroker({
+    ssh,
+    power,
+    targets,
+    clock: systemClock,
+    newId: () => randomUUID(),
+    newToken: () => randomUUID(),
+    log: () => {},
+  });
+  const stage: Omit<BrokerStage, "door"> = {
+    dir,
+    broker,
+    events,
+    hypervisor,
+    power,
+    mode: "supervised",
+    recordFault: null,
+    async close() {
+      await broker.close();
+      await ssh.close();
+      await sshd.stop();
+      rmSync(dir, { recursive: true });
+    },
+  };
+  const door = await broker.open({
+    id: randomUUID(),
+    mode: () => stage.mode,
+    record: async (event) => {
+      if (stage.recordFault) return stage.recordFault();
+      events.push(event);
+    },
+  });
+  return Object.assign(stage, { door });
+}
+
+export interface Ran {
+  readonly code: number | null;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+}
+
+/** Starts the shim as an agent does: by its name in the PATH, with a bare environment. */
+export function startShim(
+  door: Pick<Door, "binDir" | "socketPath" | "token">,
+  program: "ssh" | "scp",
+  args: readonly string[],
+): ChildProcess {
+  return spawn(program, args, {
+    env: {
+      PATH: `${door.binDir}:${join(process.execPath, "..")}:/usr/bin:/bin`,
+      BREAKGLASS_BROKER: door.socketPath,
+      BREAKGLASS_TOKEN: door.token,
+    },
+    stdio: "pipe",
+  });
+}
+
+export async function shim(
+  door: Pick<Door, "binDir" | "socketPath" | "token">,
+  args: readonly string[],
+  {
+    input = Buffer.alloc(0),
+    program = "ssh",
+  }: { readonly input?: Buffer; readonly program?: "ssh" | "scp" } = {},
+): Promise<Ran> {
+  const child = startShim(door, program, args);
+  const stdout: Buffer[] = [];
+  let stderr = "";
+  child.stdout!.on("data", (chunk: Buffer) => stdout.push(chunk));
+  child.stderr!.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  child.stdin!.on("error", () => {});
+  child.stdin!.end(input);
+  const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  return { code, stdout: Buffer.concat(stdout), stderr };
+}

@@ -1,0 +1,144 @@
+import { randomUUID } from "node:crypto";
+import type { OperationId } from "../../src/protocol/ids.ts";
+import type { HostReport } from "../../src/protocol/outcome.ts";
+import type { Verb } from "../../src/protocol/verbs.ts";
+import { systemClock, type Clock } from "../../src/server/clock.ts";
+import type { Hypervisor } from "../../src/server/power/hypervisor.ts";
+import { createPower, type Power, type PowerDeps } from "../../src/server/power/power.ts";
+import {
+  StoreError,
+  type Body,
+  type Store,
+  type StoredRecord,
+  type StreamName,
+} from "../../src/server/store/store.ts";
+
+/** A store in memory that can be told to hang or to refuse, and to answer again. */
+export class MemoryStore implements Pick<Store, "append" | "read"> {
+  readonly streams = new Map<StreamName, StoredRecord[]>();
+  #fault: "none" | "hang" | "refuse" = "none";
+  #hanging: (() => void)[] = [];
+  appends = 0;
+
+  set fault(fault: "none" | "hang" | "refuse") {
+    this.#fault = fault;
+    if (fault !== "hang") for (const wake of this.#hanging.splice(0)) wake();
+  }
+
+  async append(
+    stream: StreamName,
+    bodies: readonly Body[],
+    options: { readonly expectedHead?: number } = {},
+  ) {
+    this.appends++;
+    while (this.#fault === "hang") await new Promise<void>((resolve) => this.#hanging.push(resolve));
+    if (this.#fault === "refuse") throw new StoreError("unwritable", "The disk is full.");
+    const records = this.streams.get(stream) ?? [];
+    if (options.expectedHead !== undefined && options.expectedHead !== records.length - 1) {
+      throw new StoreError("head_moved", "Somebody was first.");
+    }
+    const firstId = records.length;
+    for (const body of bodies)
+      records.push({ ...(JSON.parse(JSON.stringify(body)) as Body), id: records.length });
+    this.streams.set(stream, records);
+    return { firstId, lastId: records.length - 1 };
+  }
+
+  async read(stream: StreamName, after: number, limit: number) {
+    return (this.streams.get(stream) ?? []).slice(after + 1, after + 1 + limit);
+  }
+
+  kinds(stream: StreamName): string[] {
+    return (this.streams.get(stream) ?? []).map(({ kind }) => kind);
+  }
+}
+
+export interface Call {
+  readonly verb: Verb;
+  readonly job: OperationId;
+  readonly say: (text: string) => void;
+  readonly answer: (report: Partial<HostReport> & { readonly sent?: boolean }) => void;
+}
+
+/** A hypervisor whose answers the test gives. */
+export class ScriptedHypervisor implements Hypervisor {
+  readonly calls: Call[] = [];
+  #waiting: ((call: Call) => void)[] = [];
+
+  run(
+    verb: Verb,
+    job: OperationId,
+    onOutput: (channel: "stdout" | "stderr", text: string) => void,
+  ): Promise<HostReport> {
+    const { promise, resolve } = Promise.withResolvers<HostReport>();
+    const call: Call = {
+      verb,
+      job,
+      say: (text) => onOutput("stdout", text),
+      answer: (report) => resolve({ exit_code: 0, stdout: "", stderr: "", ...report }),
+    };
+    const waiting = this.#waiting.shift();
+    if (waiting) waiting(call);
+    else this.calls.push(call);
+    return promise;
+  }
+
+  /** The next call that nobody has taken yet. */
+  next(): Promise<Call> {
+    const call = this.calls.shift();
+    return call ? Promise.resolve(call) : new Promise((resolve) => this.#waiting.push(resolve));
+  }
+}
+
+export const saw = (state: string) =>
+  `BG1 ${JSON.stringify({ result: "done", state_after: state, changed: true })}\n`;
+
+/** Time passes when the test says so. */
+export class ManualClock implements Clock {
+  #now = Date.parse("2026-01-01T00:00:00.000Z");
+  #timers = new Set<{ at: number; callback: () => void }>();
+  now = () => new Date(this.#now);
+
+  after(ms: number, callback: () => void): () => void {
+    const timer = { at: this.#now + ms, callback };
+    this.#timers.add(timer);
+    return () => this.#timers.delete(timer);
+  }
+
+  pass(ms: number): void {
+    this.#now += ms;
+    for (const timer of this.#timers) {
+      if (timer.at > this.#now) continue;
+      this.#timers.delete(timer);
+      timer.callback();
+    }
+  }
+}
+
+export interface Stage {
+  readonly power: Power;
+  readonly hypervisor: ScriptedHypervisor;
+  readonly store: MemoryStore;
+  readonly logged: string[];
+}
+
+export function stage(deps: Partial<PowerDeps> & { readonly memory?: MemoryStore } = {}): Stage {
+  const store = deps.memory ?? new MemoryStore();
+  const hypervisor = new ScriptedHypervisor();
+  const logged: string[] = [];
+  const power = createPower({
+    targets: new Map<string, Hypervisor | null>([
+      ["devvm", hypervisor],
+      ["lamp", null],
+    ]),
+    store: store as Partial<Store> as Store,
+    clock: systemClock,
+    newId: () => randomUUID(),
+    verbTimeoutMs: 600_000,
+    log: (text) => logged.push(text),
+    ...deps,
+  });
+  return { power, hypervisor, store, logged };
+}
+
+export const newKey = (): OperationId => randomUUID();
