@@ -1,0 +1,161 @@
+import { randomUUID } from "node:crypto";
+import { EventEmitter } from "node:events";
+import type { Options, Query, SDKUserMessage, SpawnedProcess } from "@anthropic-ai/claude-agent-sdk";
+import type { Exit } from "../../process/start.ts";
+import type { Cage } from "../runner/runner.ts";
+import { inbox } from "./inbox.ts";
+import { readMessage, type Message } from "./messages.ts";
+
+/** Kept of what the agent writes to stderr, for the message about its end; all of it is read. */
+const stderrKeptBytes = 8 * 1024;
+
+/** Answers whether this message ended the Turn. */
+type Hear = (message: Message) => Promise<boolean>;
+export type Answered =
+  { readonly kind: "answered" } | { readonly kind: "died"; readonly exit: Exit; readonly stderr: string };
+
+/** One process of the agent, from its first prompt to its end. */
+export interface Worker {
+  /** Sends a prompt, one at a time, and hands on what comes until `hear` says that it was the end. */
+  ask(blocks: readonly string[], hear: Hear): Promise<Answered>;
+  /** Asks it to stop what it does; its answer is a result. Rejects when it is gone. */
+  interrupt(): Promise<void>;
+  /** Lets it save its memory and exit; resolves when it has. */
+  finish(): Promise<void>;
+  readonly cage: Cage;
+  alive(): boolean;
+}
+
+type RunQuery = (request: { prompt: AsyncIterable<SDKUserMessage>; options: Options }) => Query;
+
+/** Starts the process. `start` is called once, with the arguments and the environment that the SDK wants it to have. */
+export function startWorker(
+  query: RunQuery,
+  options: Options,
+  start: (args: readonly string[], env: Readonly<Record<string, string>>) => Cage,
+): Worker {
+  const prompts = inbox<SDKUserMessage>();
+  let started: { readonly cage: Cage; readonly stderr: () => string } | undefined;
+  let listener: { readonly prompt: string; readonly hear: Hear; readonly settle: Settle } | undefined;
+  let ended: Answered | undefined;
+
+  const conversation = query({
+    prompt: prompts,
+    options: {
+      ...options,
+      spawnClaudeCodeProcess(asked) {
+        // The SDK names the executable first; which one it is inside the cage is the runner's business.
+        const cage = start(asked.args, named(asked.env));
+        started = { cage, stderr: keepTail(cage) };
+        return asSdkProcess(cage);
+      },
+    },
+  });
+  // The SDK starts the process within the call of query().
+  if (started === undefined) throw new Error("The SDK did not start the agent's process.");
+  const { cage, stderr } = started;
+  const read = readAll();
+
+  async function readAll(): Promise<void> {
+    try {
+      for await (const raw of conversation) await hand(readMessage(raw));
+    } catch {
+      // How the process ended is told by its exit and its stderr; the SDK's exception says no more.
+    }
+    await cage.kill();
+    ended = { kind: "died", exit: await cage.running.exit, stderr: stderr() };
+    listener?.settle.resolve(ended);
+  }
+
+  async function hand(message: Message): Promise<void> {
+    if (listener === undefined) return;
+    const { prompt, hear, settle } = listener;
+    // A second answer to an earlier prompt is nobody's.
+    if (message.type === "result" && message.prompts.length > 0 && !message.prompts.includes(prompt)) return;
+    try {
+      if (!(await hear(message))) return;
+      listener = undefined;
+      settle.resolve({ kind: "answered" });
+    } catch (error) {
+      listener = undefined;
+      settle.reject(error);
+    }
+  }
+
+  return {
+    cage,
+    alive: () => ended === undefined,
+    ask(blocks, hear) {
+      if (ended !== undefined) return Promise.resolve(ended);
+      return new Promise<Answered>((resolve, reject) => {
+        const prompt = randomUUID();
+        listener = { prompt, hear, settle: { resolve, reject } };
+        const content = blocks.map((text) => ({ type: "text" as const, text }));
+        prompts.put({
+          type: "user",
+          uuid: prompt,
+          parent_tool_use_id: null,
+          message: { role: "user", content },
+        });
+      });
+    },
+    interrupt: async () => void (await conversation.interrupt()),
+    async finish() {
+      prompts.end();
+      await read;
+    },
+  };
+}
+
+interface Settle {
+  resolve(answered: Answered): void;
+  reject(error: unknown): void;
+}
+
+/** All of stderr is read, or the agent would hang on a full pipe; only the end is kept. */
+function keepTail(cage: Cage): () => string {
+  let tail = Buffer.alloc(0);
+  cage.running.stderr.on("data", (chunk: Buffer) => {
+    tail = Buffer.concat([tail, chunk]).subarray(-stderrKeptBytes);
+  });
+  return () => tail.toString("utf8");
+}
+
+/** The SDK's view of the process. Whatever signal it wants to send, the whole cage ends: half of it is no agent. */
+function asSdkProcess(cage: Cage): SpawnedProcess {
+  const { child, stdin, stdout } = cage.running;
+  if (stdin === null) throw new Error("The agent's process was started without stdin.");
+  const life = new EventEmitter();
+  // A process that never started has no exit event of its own.
+  child.on("exit", (code, signal) => life.emit("exit", code, signal));
+  child.on("error", (error) => void (life.listenerCount("error") > 0 && life.emit("error", error)));
+  const view = {
+    stdin,
+    stdout,
+    get killed() {
+      return child.killed;
+    },
+    get exitCode() {
+      return child.exitCode;
+    },
+    get signalCode() {
+      return child.signalCode;
+    },
+    kill() {
+      void cage.kill();
+      return true;
+    },
+    on: (event: string, listener: (...args: never[]) => void) => void life.on(event, listener as () => void),
+    once: (event: string, listener: (...args: never[]) => void) =>
+      void life.once(event, listener as () => void),
+    off: (event: string, listener: (...args: never[]) => void) =>
+      void life.off(event, listener as () => void),
+  };
+  return view;
+}
+
+/** Without what is undefined. */
+const named = (env: Readonly<Record<string, string | undefined>>) =>
+  Object.fromEntries(
+    Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
