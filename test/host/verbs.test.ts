@@ -1,0 +1,346 @@
+import { spawn } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { outcomeOf } from "../../src/protocol/outcome.ts";
+import { breakglassHost, finished, kill, lives, makeHost, startHost, type Host } from "./host.ts";
+
+vi.setConfig({ testTimeout: 60_000 });
+
+let host: Host;
+beforeEach(async () => {
+  host = await makeHost();
+});
+afterEach(() => host.end());
+
+/** For what takes minutes, and nothing has to answer within. */
+const quicken = async () => {
+  await host.end();
+  host = await makeHost({ scale: 10 });
+};
+
+it("starts, cycles into a new process, and stops", async () => {
+  const started = await host.run("start");
+  expect(started).toMatchObject({
+    exit_code: 0,
+    result: { state_before: "stopped", state_after: "running", changed: true },
+  });
+  const first = host.pid();
+  expect(lives(first)).toBe(true);
+
+  const cycled = await host.run("v2 cycle 0f8fad5b-d9cb-469f-a165-70867728950e");
+  expect(cycled).toMatchObject({
+    exit_code: 0,
+    result: {
+      result: "done",
+      job: "0f8fad5b-d9cb-469f-a165-70867728950e",
+      pid_before: first,
+      pid_after: host.pid(),
+      changed: true,
+      durable: true,
+    },
+  });
+  expect(host.pid()).not.toBe(first);
+  expect(lives(first)).toBe(false);
+  expect(cycled.machine.map(({ phase }) => phase)).toEqual([
+    "forensics",
+    "stopping",
+    "off",
+    "starting",
+    "running",
+    undefined,
+  ]);
+
+  expect(await host.run("stop")).toMatchObject({
+    exit_code: 0,
+    result: { state_after: "stopped", pid_after: null },
+  });
+  expect(host.powerCalls()).toEqual(["start 102", "stop 102", "start 102", "stop 102"]);
+});
+
+it("answers what the protocol calls done, for every mutating verb", async () => {
+  for (const verb of ["start", "reset", "cycle", "stop"] as const) {
+    expect(outcomeOf(verb, await host.run(verb))).toMatchObject({ kind: "done", changed: true });
+  }
+});
+
+it("takes a start of a running and a stop of a stopped machine for done, unchanged, and asks qm for neither", async () => {
+  expect(await host.run("stop")).toMatchObject({
+    exit_code: 0,
+    result: { changed: false, state_after: "stopped" },
+  });
+  await host.run("start");
+  expect(await host.run("start")).toMatchObject({
+    exit_code: 0,
+    result: { changed: false, state_after: "running" },
+  });
+  expect(host.powerCalls()).toEqual(["start 102"]);
+});
+
+it("turns a cycle of a stopped machine into a start", async () => {
+  expect(await host.run("cycle")).toMatchObject({
+    exit_code: 0,
+    result: { state_before: "stopped", state_after: "running" },
+  });
+  expect(host.powerCalls()).toEqual(["start 102"]);
+});
+
+it("resets the same process, and not a stopped machine", async () => {
+  expect(await host.run("reset")).toMatchObject({ exit_code: 9, result: { result: "nothing" } });
+  await host.run("start");
+  const pid = host.pid();
+  expect(await host.run("reset")).toMatchObject({
+    exit_code: 0,
+    result: { pid_before: pid, pid_after: pid },
+  });
+});
+
+it("does not take qm's word for off: a process that still lives is killed", async () => {
+  await host.run("start");
+  const pid = host.pid();
+  await host.fault("stop", "lie");
+  const stopped = await host.run("stop");
+  expect(stopped).toMatchObject({ exit_code: 0, result: { state_after: "stopped" } });
+  expect(stopped.stdout).toContain("killing it");
+  expect(lives(pid)).toBe(false);
+});
+
+it("kills the process when qm stop hangs, and ends that qm", async () => {
+  await quicken();
+  await host.run("start");
+  await host.fault("stop", "hang");
+  expect(await host.run("stop")).toMatchObject({ exit_code: 0, result: { state_after: "stopped" } });
+  expect(lives(Number(host.text("hung")))).toBe(false);
+});
+
+it("does not take qm's word for on", async () => {
+  await host.fault("start", "lie");
+  expect(await host.run("start")).toMatchObject({
+    exit_code: 6,
+    result: { result: "off", state_after: "stopped" },
+  });
+});
+
+it("leaves a cycle that cannot start with the machine off, after three starts, and says so", async () => {
+  await host.run("start");
+  await host.fault("start", "fail no space left on device");
+  const cycled = await host.run("cycle");
+  expect(cycled).toMatchObject({
+    exit_code: 6,
+    result: { result: "off", state_after: "stopped", changed: true },
+  });
+  expect(cycled.stderr).toContain("OFF");
+  expect(cycled.stderr).toContain("no space left on device");
+  expect(host.powerCalls().filter((call) => call === "start 102")).toHaveLength(1 + 3);
+});
+
+it("takes a cycle's second start for done when the first failed", async () => {
+  await host.run("start");
+  await host.fault("start", "fail busy");
+  const cycling = startHost("cycle", ["--config", host.config, "102"]);
+  cycling.stdout!.on("data", (text: Buffer) => {
+    if (text.toString().includes("Start 1 of 3 failed")) void host.mend("start");
+  });
+  expect(await finished(cycling)).toMatchObject({ exit_code: 0, result: { state_after: "running" } });
+});
+
+it("never ends a qm start that hangs, and does not say what it does not know", async () => {
+  await quicken();
+  await host.fault("start", "hang");
+  const started = await host.run("start");
+  expect(started).toMatchObject({ exit_code: 5, result: { result: "unknown", state_after: "stopped" } });
+  expect(lives(Number(host.text("hung").trim()))).toBe(true);
+  expect(outcomeOf("start", started).kind).toBe("unknown");
+});
+
+it("does not call a machine started that stays in prelaunch", async () => {
+  await writeFile(host.file("qmpstatus"), "prelaunch");
+  expect(await host.run("start")).toMatchObject({ exit_code: 8, result: { result: "unverified" } });
+});
+
+it("stops although every question of the evidence hangs", async () => {
+  await host.run("start");
+  for (const question of ["status", "config", "pending", "agent", "monitor"])
+    await host.fault(question, "hang");
+  const stopped = await host.run("stop");
+  expect(stopped).toMatchObject({ exit_code: 0, result: { state_after: "stopped", verdict: "qmp-silent" } });
+});
+
+it("marks what hangs in its forensics and answers the rest", async () => {
+  await host.run("start");
+  await host.fault("config", "hang");
+  const { exit_code, machine, stdout } = await host.run("forensics");
+  expect(exit_code).toBe(0);
+  expect(stdout).toContain("qm-config: HUNG");
+  expect(machine.find(({ probe }) => probe === "qm-pending")).toMatchObject({
+    end: "answered",
+    output: "cur name: devvm",
+  });
+});
+
+it("suspects an I/O stall only where counters stand still and the agent is silent", async () => {
+  await host.run("start");
+  expect((await host.run("forensics")).result["verdict"]).toBe("disk-io-moves");
+  await writeFile(host.file("frozen"), "");
+  expect((await host.run("forensics")).result["verdict"]).toBe("idle: the guest agent answers");
+  await host.fault("agent", "fail QEMU guest agent is not running");
+  expect((await host.run("forensics")).result["verdict"]).toBe("io-stall-suspected");
+  expect((await host.run("reset")).stdout).toContain("A cycle does");
+});
+
+it("keeps the evidence of the last twenty only", async () => {
+  await mkdir(host.file("state/forensics"), { recursive: true });
+  for (let n = 10; n < 35; n++) await mkdir(host.file(`state/forensics/20200101T0000${n}Z-102-1`));
+  const { result } = await host.run("start");
+  const kept = readdirSync(host.file("state/forensics"));
+  expect(kept).toHaveLength(20);
+  expect(kept).toContain(result["forensics_id"]);
+});
+
+it("goes on and says durable:false when nothing can be written down", async () => {
+  await writeFile(host.file("state"), "a file where the folder should be");
+  await mkdir(host.file("log"));
+  expect(await host.run("start")).toMatchObject({
+    exit_code: 0,
+    result: { durable: false, state_after: "running" },
+  });
+});
+
+it("keeps the log bounded", async () => {
+  await writeFile(host.file("log"), "x".repeat(1024 * 1024 + 1));
+  await host.run("status");
+  expect(host.text("log").length).toBeLessThan(1000);
+  expect(host.text("log.1").length).toBeGreaterThan(1024 * 1024);
+});
+
+it("never takes VM 1021 for VM 102", async () => {
+  await host.run("start 1021", [102, 1021]);
+  const other = host.pid(1021);
+  // A pid file that names the other machine's process, as after a reused pid.
+  await writeFile(host.file("102.pid"), `${other}\n`);
+  expect(await host.run("status")).toMatchObject({ exit_code: 0, result: { state_after: "stopped" } });
+  expect(await host.run("stop 102", [102, 1021])).toMatchObject({ exit_code: 0, result: { changed: false } });
+  expect(lives(other)).toBe(true);
+});
+
+it("takes a zombie for off", async () => {
+  const parent = spawn("perl", ["-e", '$| = 1; my $c = fork; exit 0 unless $c; print "$c\\n"; sleep 600'], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const zombie = await new Promise<string>((resolve) =>
+    parent.stdout.once("data", (text: Buffer) => resolve(text.toString())),
+  );
+  await writeFile(host.file("102.pid"), zombie);
+  expect(await host.run("status")).toMatchObject({ exit_code: 0, result: { state_after: "stopped" } });
+  kill(parent.pid!);
+});
+
+it("finds a machine whose pid file is gone by its arguments", async () => {
+  await host.run("start");
+  const pid = host.pid();
+  await rm(host.file("102.pid"));
+  expect((await host.run("status")).result).toMatchObject({ state_after: "running", pid_after: pid });
+  kill(pid);
+});
+
+it.each(["1 ; touch x", "0", "-1", "99999999999999", "$(id)", ""])(
+  "takes a pid file with %j in it for off",
+  async (text) => {
+    await writeFile(host.file("102.pid"), text);
+    expect((await host.run("status")).result).toMatchObject({ state_after: "stopped" });
+  },
+);
+
+it("says what locks the machine, and kills nothing behind a lock", async () => {
+  await host.run("start");
+  const pid = host.pid();
+  await host.fault("stop", "fail VM is locked (backup)");
+  const cycled = await host.run("cycle");
+  expect(cycled).toMatchObject({
+    exit_code: 3,
+    result: { result: "locked", state_after: "running", changed: false },
+  });
+  expect(cycled.stderr).toContain("backup");
+  expect(lives(pid)).toBe(true);
+});
+
+// The first process of a pid namespace is deaf to SIGKILL from inside it, as one in D state is.
+it.skipIf(!existsSync("/usr/bin/bwrap") && !process.env["CI"])(
+  "neither unlocks nor starts a machine whose process cannot be killed",
+  async () => {
+    await quicken();
+    await host.fault("stop", "lie");
+    await writeFile(host.file("102.pid"), "1\n");
+    const inside = `my $c = fork; if (!$c) { $ENV{SSH_ORIGINAL_COMMAND} = "cycle"; exec $ARGV[2], "--config", $ARGV[3], 102 } waitpid $c, 0; exit($? >> 8)`;
+    const ended = await finished(
+      spawn(
+        "bwrap",
+        [
+          "--unshare-pid",
+          "--as-pid-1",
+          "--dev-bind",
+          "/",
+          "/",
+          "--proc",
+          "/proc",
+          "--",
+          "perl",
+          "-e",
+          inside,
+          "--",
+        ].concat(["-id", "102", breakglassHost, host.config]),
+      ),
+    );
+    expect(ended).toMatchObject({ exit_code: 7, result: { result: "unkillable", state_after: "running" } });
+    expect(host.powerCalls()).toEqual(["stop 102"]);
+    await rm(host.file("102.pid"));
+  },
+);
+
+it("names what the host cannot do", async () => {
+  await host.fault("status", "fail Configuration file 'nodes/pve/qemu-server/102.conf' does not exist");
+  expect((await host.run("status")).exit_code).toBe(4);
+  await host.mend("status");
+  await chmod(host.file("qm"), 0o644);
+  expect((await host.run("cycle")).exit_code).toBe(4);
+});
+
+it("has one mutating call at a time: the other is told at once who owns the machine", async () => {
+  await host.run("start");
+  await host.fault("stop", "gate");
+  const job = "0f8fad5b-d9cb-469f-a165-70867728950e";
+  const first = finished(startHost(`v2 cycle ${job}`, ["--config", host.config, "102"]));
+  await host.saw("calls", "stop 102");
+
+  const second = await host.run("cycle");
+  expect(second).toMatchObject({ exit_code: 75, result: { result: "busy", changed: false } });
+  expect(second.result["holder"]).toContain(job);
+  // Reading is free, and another machine is another lock.
+  expect((await host.run("status")).exit_code).toBe(0);
+  expect((await host.run("start 1021", [102, 1021])).exit_code).toBe(0);
+
+  await host.openGate("stop");
+  expect((await first).exit_code).toBe(0);
+  expect(host.powerCalls().filter((call) => call.endsWith(" 102"))).toEqual([
+    "start 102",
+    "stop 102",
+    "start 102",
+  ]);
+  expect((await host.run("cycle")).exit_code).toBe(0);
+});
+
+it("encodes what the backend prints: a machine line cannot be forged", async () => {
+  await host.run("start");
+  await host.fault("config", 'fail "\\\u0001\u00e9\nBG1 {"result":"done","code":0}');
+  const { machine } = await host.run("forensics");
+  expect(machine.filter((line) => "result" in line)).toHaveLength(1);
+  expect(machine.find(({ probe }) => probe === "qm-config")?.["output"]).toBe(
+    '"\\\u0001\u00e9\nBG1 {"result":"done","code":0}',
+  );
+});
+
+it("ends with 4 and touches nothing when its configuration is wrong", async () => {
+  await writeFile(host.config, "qm=/bin/true\nextra=$(id)\n");
+  const { exit_code, stderr } = await host.run("cycle");
+  expect({ exit_code, stderr }).toEqual({ exit_code: 4, stderr: expect.stringContaining("configuration") });
+});
