@@ -1,0 +1,340 @@
+import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { repairPreset } from "../../demo/presets.ts";
+import type { ConsoleFacts } from "../protocol/api.ts";
+import type { TargetStatus } from "../protocol/targets.ts";
+import { claudeAgent } from "./agent/claude/agent.ts";
+import { createAudit } from "./audit/audit.ts";
+import { createAuth } from "./auth/auth.ts";
+import { keepSecret } from "./auth/secret.ts";
+import { createBroker } from "./broker/broker.ts";
+import { systemClock } from "./clock.ts";
+import type { Config, Problem } from "./config/config.ts";
+import type { Demo } from "./demo.ts";
+import { createApp } from "./http/app.ts";
+import { openControl } from "./http/control.ts";
+import { listen } from "./http/listen.ts";
+import { Streams } from "./http/stream.ts";
+import { noticesOf } from "./notices.ts";
+import { createPower, type Power } from "./power/power.ts";
+import { sshHypervisor } from "./power/ssh-hypervisor.ts";
+import { defaultPresets } from "./presets.ts";
+import { Sessions } from "./sessions/sessions.ts";
+import {
+  askGuest,
+  askPower,
+  brokerTarget,
+  guestAlias,
+  observeAlias,
+  powerAlias,
+  sshHosts,
+  type PinnedKeys,
+} from "./sides.ts";
+import { openSsh } from "./ssh/ssh.ts";
+import { absentStore } from "./store/absent.ts";
+import { openFiles } from "./store/files/files.ts";
+import { StoreError, type Store } from "./store/store.ts";
+import { Watch } from "./watch/watch.ts";
+
+export interface Log {
+  info(text: string): void;
+  warn(text: string): void;
+  error(error: unknown, text: string): void;
+}
+
+export interface ComposeDeps {
+  readonly config: Config;
+  /** What does not stop the server, to be said on the page. */
+  readonly problems: readonly Problem[];
+  readonly demo: Demo | null;
+  readonly log: Log;
+  /** Where the system's programs are looked for. */
+  readonly path: string;
+  /** Environment that the deployment lets through to the agent. */
+  readonly agentEnv: Readonly<Record<string, string>>;
+}
+
+export interface Server {
+  readonly port: number;
+  /** The secret part of a one-time link. */
+  mintLink(): string;
+  /** Stops taking Turns, ends streams, settles, lets everything go. Resolves within about `closeMs`. */
+  close(): Promise<void>;
+}
+
+/** Free bytes below which new Turns are refused. */
+const reserveBytes = 64 * 1024 * 1024;
+/** An idle agent process ends after this long, and is resumed by its next Turn. */
+const agentIdleMs = 10 * 60_000;
+/** A request to the model without an answer counts as failed after this long. */
+const apiTimeoutMs = 120_000;
+/** A data directory that has not opened by then hangs: the server starts without it. */
+const storeOpenMs = 15_000;
+/** Connections that do not end by themselves get this long. */
+const connectionGraceMs = 500;
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** Builds the whole server and starts to listen. Rejects with a sentence when it cannot. */
+export async function compose({ config, problems, demo, log, path, agentEnv }: ComposeDeps): Promise<Server> {
+  const clock = systemClock;
+  const report = (error: unknown) => log.error(error, "the server failed at something");
+  const defaultTarget = config.targets[0]?.name ?? "devvm";
+
+  const { store, problem: storeProblem } = await openStore(config.dataDir, log);
+  // Only the process that holds the data directory may take over what a killed one left under its name.
+  const runtimeName =
+    storeProblem === null
+      ? createHash("sha256").update(config.dataDir).digest("hex").slice(0, 12)
+      : undefined;
+  const audit = createAudit({
+    store,
+    clock,
+    onLoss: ({ action, actor }, reason) =>
+      log.warn(`not recorded in the audit log: ${action} by ${actor}. ${reason}`),
+  });
+  const secret = keepSecret({
+    dataDir: config.dataDir,
+    random: randomBytes,
+    onTrouble: (sentence) => log.warn(sentence),
+  });
+  const auth = createAuth({ clock, random: randomBytes, secret, config });
+
+  const ssh = await openSsh({
+    hosts: sshHosts(config.targets, demo ? demoKeys(demo, defaultTarget) : {}),
+    keyPath: config.keyPath ?? undefined,
+    knownHostsDir: config.dataDir,
+    runtimeName,
+    path,
+    log: (text) => log.warn(text),
+  });
+  const power = createPower({
+    targets: new Map(
+      config.targets.map(({ name, power: side }) => {
+        const vmid = side?.vmid;
+        return [
+          name,
+          side ? sshHypervisor({ ssh, alias: powerAlias(name), ...(vmid !== undefined && { vmid }) }) : null,
+        ];
+      }),
+    ),
+    store,
+    clock,
+    newId: randomUUID,
+    verbTimeoutMs: config.verbTimeoutSeconds * 1000,
+    log: (text) => log.warn(text),
+  });
+  await power.recover();
+
+  const model = modelChoice(config, demo);
+  const definition = readDefinition(config.agent.definitionPath);
+  const agent = claudeAgent({
+    clock,
+    sessionsDir: config.sessionsDir,
+    isolation: config.isolation,
+    instructions: definition.text,
+    ...(config.agent.claudePath !== null && { claudePath: config.agent.claudePath }),
+    endpoint: model.endpoint,
+    env: agentEnv,
+    agentsWarmMax: config.agent.warmMax,
+    idleMs: agentIdleMs,
+    apiTimeoutMs,
+    silenceMs: config.agent.silenceTimeoutSeconds * 1000,
+    turnTimeoutMs: config.agent.turnTimeoutSeconds * 1000,
+  });
+  const agentProblem = () => config.agent.problem ?? definition.problem ?? model.problem() ?? agent.problem();
+
+  const broker = createBroker({
+    ssh,
+    power,
+    clock,
+    newId: randomUUID,
+    runtimeName,
+    newToken: () => randomBytes(32).toString("base64url"),
+    targets: config.targets.map(brokerTarget),
+    log: (text) => log.warn(text),
+  });
+  const sessions = await Sessions.open({
+    store,
+    clock,
+    agent: { ...agent, problem: agentProblem },
+    newTurnId: randomUUID,
+    newSessionId: randomUUID,
+    openDoor: (session) => broker.open(session),
+    mode: () => config.mode,
+    limits: { turnsAtOnceMax: config.agent.maxConcurrentTurns, reserveBytes },
+    report,
+  });
+
+  const watch = new Watch({
+    clock,
+    targets: config.targets.map((target, at) => ({
+      name: target.name,
+      isDefault: at === 0,
+      askGuest: askGuest(ssh, target),
+      askPower: askPower(power, target),
+    })),
+    operations: (target) => operationsOf(power, target),
+    onChange: (all) => streams.targetsChanged(all),
+  });
+  const streams = new Streams({
+    store,
+    clock,
+    keepaliveMs: config.sseKeepaliveSeconds * 1000,
+    targets: () => watch.statuses(),
+    report,
+  });
+  power.watch((news) => {
+    streams.operationChanged(news);
+    if (news.output !== undefined) return;
+    watch.changed();
+    if (news.operation.settled_at !== undefined) watch.lookNow(news.operation.target);
+  });
+
+  const presets = [...(config.presets ?? defaultPresets), ...(demo ? [repairPreset] : [])];
+  const facts = (): Omit<ConsoleFacts, "actor"> => ({
+    version: version(),
+    mode: config.mode,
+    isolation: agent.isolation,
+    agent_problem: agentProblem(),
+    presets,
+    targets: watch.statuses(),
+    notices: noticesOf({
+      problems,
+      storeProblem,
+      keyProblem: config.targets.length > 0 ? ssh.problem() : null,
+      demo: demo && { modelInUse: model.inUse(), hasCredential: model.hasCredential },
+    }),
+  });
+  const app = createApp({
+    auth,
+    audit,
+    sessions,
+    streams,
+    store,
+    power,
+    defaultTarget,
+    facts,
+    targets: () => watch.statuses(),
+    actions: demo
+      ? new Map([
+          ["wedge", () => demo.act("wedge")],
+          ["use-model", async () => model.useOwn()],
+        ])
+      : new Map(),
+    pageFolder: join(root, "dist/web"),
+    report,
+  });
+  const listening = await listen(app, config.listen);
+  const control =
+    storeProblem === null
+      ? await openControl({
+          path: join(config.dataDir, "control.sock"),
+          port: listening.port,
+          mintLink: () => auth.mintLink(),
+        }).catch((error: Error) => {
+          log.warn(`\`breakglass link\` cannot reach this server: ${error.message}`);
+          return null;
+        })
+      : null;
+  watch.start();
+
+  return {
+    port: listening.port,
+    mintLink: () => auth.mintLink(),
+    async close() {
+      watch.close();
+      await sessions.close();
+      streams.close();
+      await listening.close(connectionGraceMs);
+      control?.close();
+      await Promise.all([broker.close(), agent.close(), power.close()]);
+      await ssh.close();
+      await store.close();
+      await demo?.close();
+    },
+  };
+}
+
+/** A data directory that belongs to another server stops this one; any other trouble only costs the record. */
+async function openStore(directory: string, log: Log): Promise<{ store: Store; problem: string | null }> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () =>
+      reject(
+        new StoreError(
+          "unwritable",
+          `The data directory ${directory} did not open within ${storeOpenMs / 1000} s: its disk hangs. Mend it and restart.`,
+        ),
+      ),
+    storeOpenMs,
+  );
+  try {
+    const store = await Promise.race([openFiles({ directory, report: (notice) => log.warn(notice) }), late]);
+    return { store, problem: null };
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.kind === "taken") throw error;
+    log.error(error, "the record cannot be kept; Verbs work all the same");
+    return { store: absentStore(error.message), problem: error.message };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Who the agent is. Without it no Turn is run; everything else goes on. */
+function readDefinition(path: string): { readonly text: string; readonly problem: string | null } {
+  try {
+    return { text: readFileSync(path, "utf8"), problem: null };
+  } catch (error) {
+    const why = (error as Error).message;
+    return {
+      text: "",
+      problem: `The agent's definition cannot be read (${why}), so no turn is run. Mend BREAKGLASS_AGENT and restart. Power and state work.`,
+    };
+  }
+}
+
+/** Where the model is. The demo begins with the stand-in, and takes the Operator's credential only when told to. */
+function modelChoice({ agent }: Config, demo: Demo | null) {
+  const { credentials } = agent;
+  const hasCredential = "ANTHROPIC_API_KEY" in credentials || "CLAUDE_CODE_OAUTH_TOKEN" in credentials;
+  const standIn = demo && { ANTHROPIC_BASE_URL: demo.modelUrl, ANTHROPIC_API_KEY: "the-stand-in-wants-none" };
+  let own = standIn === null;
+  return {
+    hasCredential,
+    inUse: () => (own ? ("own" as const) : ("stand-in" as const)),
+    useOwn: () => void (own = own || hasCredential),
+    endpoint: () => ({ env: own || standIn === null ? credentials : standIn }),
+    problem: () =>
+      own && !hasCredential && agent.claudePath === null
+        ? "No model is configured, so the agent cannot answer. Set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN and restart. The power sheet works without it."
+        : null,
+  };
+}
+
+function operationsOf(power: Power, target: string): Pick<TargetStatus, "current" | "last"> {
+  const brief = (operation: ReturnType<Power["last"]>) =>
+    operation && {
+      id: operation.id,
+      verb: operation.verb,
+      by: operation.by,
+      at: operation.settled_at ?? operation.requested_at,
+      ...(operation.outcome && { outcome: operation.outcome.kind }),
+    };
+  return { current: brief(power.current(target)), last: brief(power.last(target)) };
+}
+
+function demoKeys({ guest, hypervisor }: Demo, target: string): PinnedKeys {
+  return {
+    [guestAlias(target)]: guest.hostKey,
+    [observeAlias(target)]: guest.hostKey,
+    [powerAlias(target)]: hypervisor.hostKey,
+  };
+}
+
+function version(): string {
+  const text = readFileSync(join(root, "package.json"), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}

@@ -1,0 +1,84 @@
+import { Hono } from "hono";
+import { compress } from "hono/compress";
+import type { ErrorBody, Health } from "../../protocol/api.ts";
+import type { Audit } from "../audit/audit.ts";
+import type { Auth } from "../auth/auth.ts";
+import { authRequest } from "../auth/request.ts";
+import { StoreError } from "../store/store.ts";
+import type { Env } from "./env.ts";
+import { pageRoutes } from "./page.ts";
+import { Refusal } from "./refusal.ts";
+import { consoleRoutes, type ConsoleRoutesDeps } from "./routes/console.ts";
+import { loginRoutes } from "./routes/login.ts";
+import { powerRoutes, type PowerRoutesDeps } from "./routes/power.ts";
+import { sessionRoutes, type SessionRoutesDeps } from "./routes/sessions.ts";
+
+export interface AppDeps extends SessionRoutesDeps, PowerRoutesDeps, ConsoleRoutesDeps {
+  readonly auth: Auth;
+  readonly audit: Audit;
+  /** Folder of the built page. */
+  readonly pageFolder: string;
+  /** Told of what is our own fault, once. */
+  readonly report: (error: unknown) => void;
+}
+
+/** The whole HTTP surface: doors first, then routes, then the page. */
+export function createApp(deps: AppDeps): Hono<Env> {
+  const { auth, audit, report } = deps;
+  const app = new Hono<Env>();
+
+  app.use("*", async (c, next) => {
+    // Set on Node's response beforehand: then every answer has them, streams and errors included.
+    for (const [name, value] of Object.entries(auth.securityHeaders(c.req.path)))
+      c.env.outgoing.setHeader(name, value);
+    await next();
+  });
+
+  app.get("/health", (c) => c.json<Health>({ status: "ok", service: "claude-breakglass" }));
+
+  app.use("/api/*", compress());
+  app.route("/api", loginRoutes(auth));
+
+  app.use("/api/*", async (c, next) => {
+    const admitted = auth.admit(authRequest(c.env.incoming));
+    if (admitted.kind === "refused") throw new Refusal(admitted.status, admitted.detail, admitted.headers);
+    c.set("actor", admitted.name);
+    await next();
+    if (c.req.method !== "GET" && c.req.method !== "HEAD") {
+      // Not awaited: a hung disk must not hold the answer of a Verb back. A loss is reported by the audit itself.
+      void audit.record({
+        actor: admitted.name,
+        action: `${c.req.method} ${c.req.path}`,
+        outcome: String(c.res.status),
+      });
+    }
+  });
+  app.route("/api", sessionRoutes(deps));
+  app.route("/api", powerRoutes(deps));
+  app.route("/api", consoleRoutes(deps));
+  app.all("/api/*", () => {
+    throw new Refusal(404, "There is no such route. docs/protocol.md lists what there is.");
+  });
+
+  app.route("/", pageRoutes(deps.pageFolder));
+
+  app.notFound((c) =>
+    c.json<ErrorBody>({ detail: "There is nothing at this address. The page is at /." }, 404),
+  );
+  app.onError((error, c) => {
+    const refusal = refusalOf(error);
+    if (refusal.status === 500) report(error);
+    for (const [name, value] of Object.entries(refusal.headers)) c.header(name, value);
+    return c.json<ErrorBody>({ detail: refusal.message }, refusal.status);
+  });
+  return app;
+}
+
+function refusalOf(error: Error): Refusal {
+  if (error instanceof Refusal) return error;
+  if (error instanceof StoreError) return new Refusal(error.kind === "closed" ? 503 : 507, error.message);
+  return new Refusal(
+    500,
+    "The server failed at this, and it is our fault. What was recorded stands; the log says more.",
+  );
+}

@@ -1,0 +1,30 @@
+import { Hono } from "hono";
+import type { ConsoleFacts } from "../../../protocol/api.ts";
+import type { TargetStatus } from "../../../protocol/targets.ts";
+import type { Env } from "../env.ts";
+import { Refusal } from "../refusal.ts";
+
+export interface ConsoleRoutesDeps {
+  /** What is true now; `actor` is added here. */
+  readonly facts: () => Omit<ConsoleFacts, "actor">;
+  readonly targets: () => readonly TargetStatus[];
+  /** Buttons of Notices, by the last word of their path: only the demo has any. Reject with a sentence. */
+  readonly actions: ReadonlyMap<string, () => Promise<void>>;
+}
+
+export function consoleRoutes({ facts, targets, actions }: ConsoleRoutesDeps): Hono<Env> {
+  const routes = new Hono<Env>();
+
+  routes.get("/console", (c) => c.json<ConsoleFacts>({ ...facts(), actor: c.var.actor }));
+  routes.get("/targets", (c) => c.json<readonly TargetStatus[]>(targets()));
+
+  routes.post("/demo/:action", async (c) => {
+    const action = actions.get(c.req.param("action"));
+    if (action === undefined)
+      throw new Refusal(404, "There is no such button here; the demo may not be running.");
+    await action();
+    return c.body(null, 204);
+  });
+
+  return routes;
+}

@@ -1,0 +1,16 @@
+import { enableCompileCache, flushCompileCache } from "node:module";
+import { networkInterfaces } from "node:os";
+
+// A disk that hangs holds threads; with Node's four, DNS and reads of healthy files would wait behind it.
+process.env["UV_THREADPOOL_SIZE"] ??= "12";
+// Before anything else is loaded: it halves the time until the first answer.
+enableCompileCache();
+const { serve } = await import("./serve.ts");
+await serve({
+  env: process.env,
+  wantsDemo: process.argv.includes("--demo"),
+  ownAddresses: Object.values(networkInterfaces()).flatMap((each) =>
+    (each ?? []).map(({ address }) => address),
+  ),
+});
+flushCompileCache();

@@ -1,0 +1,92 @@
+import type { BrokerTarget } from "./broker/decide.ts";
+import type { Config, TargetConfig } from "./config/config.ts";
+import type { SshHost } from "./ssh/config.ts";
+import type { Ssh } from "./ssh/ssh.ts";
+import { readBanner } from "./watch/banner.ts";
+import type { GuestSight, PowerSight } from "./watch/judge.ts";
+import type { Power } from "./power/power.ts";
+import { hostResult } from "../protocol/outcome.ts";
+
+/** Aliases of a Target's accounts in our ssh configuration. */
+export const guestAlias = (target: string) => target;
+export const observeAlias = (target: string) => `${target}-observe`;
+export const powerAlias = (target: string) => `${target}-power`;
+
+/** Pinned host keys by alias: the demo knows its own. */
+export type PinnedKeys = Readonly<Record<string, string>>;
+
+export function sshHosts(targets: Config["targets"], pinned: PinnedKeys): readonly SshHost[] {
+  return targets.flatMap(({ name, guest, power }) => {
+    const at = (
+      alias: string,
+      side: SshHost["side"],
+      { host, port }: { host: string; port: number },
+      user: string,
+    ) => ({
+      alias,
+      hostName: host,
+      port,
+      user,
+      side,
+      ...(pinned[alias] !== undefined && { pinnedHostKey: pinned[alias] }),
+    });
+    return [
+      ...(guest ? [at(guestAlias(name), "guest", guest, guest.user)] : []),
+      ...(guest?.observeUser !== undefined
+        ? [at(observeAlias(name), "guest", guest, guest.observeUser)]
+        : []),
+      ...(power ? [at(powerAlias(name), "hypervisor", power, power.user)] : []),
+    ];
+  });
+}
+
+/** Without an account of its own that owns nothing, everything on the guest is privileged. */
+export function brokerTarget({ name, guest, power }: TargetConfig): BrokerTarget {
+  return {
+    name,
+    privileged: guest ? { user: guest.user, alias: guestAlias(name) } : null,
+    unprivileged:
+      guest?.observeUser === undefined ? null : { user: guest.observeUser, alias: observeAlias(name) },
+    power: power !== undefined,
+  };
+}
+
+const bannerMs = 4_000;
+const roundTripMs = 8_000;
+
+/** Banner, then a true command: what answers the first and not the second is sick. */
+export function askGuest(ssh: Ssh, { name, guest }: TargetConfig): (() => Promise<GuestSight>) | null {
+  if (guest === undefined) return null;
+  const alias = guest.observeUser === undefined ? guestAlias(name) : observeAlias(name);
+  return async () => {
+    const banner = await readBanner(guest.host, guest.port, bannerMs);
+    if (banner.kind !== "answers") return banner;
+    const { exit } = await ssh.run(alias, ["true"], {
+      outputBytesMax: 4_096,
+      deadlineMs: roundTripMs,
+      repeatable: { firstOutputMs: null },
+    });
+    if (exit.kind === "exited" && exit.code === 0) return { kind: "answers", seen: "answers commands" };
+    const why = exit.kind === "not_sent" ? exit.reason : "no answer to a command in time";
+    return { kind: "no_round_trip", seen: `SSH banner, but: ${why}` };
+  };
+}
+
+export function askPower(
+  power: Power,
+  { name, power: side }: TargetConfig,
+): (() => Promise<PowerSight>) | null {
+  if (side === undefined) return null;
+  return async () => {
+    const report = await power.status(name);
+    if ("kind" in report) return { kind: "unreachable", seen: "no hypervisor is configured" };
+    const said = report.stdout.split("\n")[0] ?? "";
+    if (report.exit_code !== 0) {
+      return { kind: "unreachable", seen: report.stderr.trim().split("\n").at(-1) || said || "no answer" };
+    }
+    const state =
+      hostResult(report.stdout)?.state_after ?? /^status: (\S+)/m.exec(report.stdout)?.[1] ?? "unknown";
+    const seen = `says ${state}`;
+    return { kind: state === "running" || state === "stopped" ? state : "other", seen };
+  };
+}

@@ -1,0 +1,281 @@
+import { expect, test } from "vitest";
+import type { ExecStarted } from "../../src/protocol/events.ts";
+import type { SessionDoor } from "../../src/server/sessions/session.ts";
+import type { Session } from "../../src/server/sessions/session.ts";
+import type { Sessions } from "../../src/server/sessions/sessions.ts";
+import { StoreError, type Store } from "../../src/server/store/store.ts";
+import { scriptedAgent, stopped } from "../doubles/agent.ts";
+import { eventsOf, openSessions, scratchFolder, scratchStore } from "../doubles/sessions.ts";
+
+const say = (text: string) => ({ text, model: undefined, key: undefined, by: "ana" });
+
+async function newSession(sessions: Sessions): Promise<Session> {
+  const session = await sessions.get(await sessions.create("ana"));
+  if (session === undefined) throw new Error("a session that was just made is not there");
+  return session;
+}
+
+/** Resolves when the Turn of `session` has been written to its end. */
+async function turnEnded(store: Store, session: Session): Promise<void> {
+  const ended = async () =>
+    (await eventsOf(store, session.id)).at(-1)?.kind === "turn_end" && !session.running;
+  await new Promise<void>((resolve, reject) => {
+    const look = () => {
+      ended().then((yes) => {
+        if (!yes) return;
+        stop();
+        resolve();
+      }, reject);
+    };
+    // The place is given back just after the last Event became durable: look again after the commit's own turn.
+    const stop = store.watch(`session/${session.id}`, () => setImmediate(look));
+    look();
+  });
+}
+
+const echo = scriptedAgent(async ({ prompt, report }) => {
+  await report({ kind: "text", text: `You said: ${prompt}` });
+  return "done";
+});
+
+test("a turn is recorded from its prompt to its end, in order, with who and which turn", async () => {
+  const store = await scratchStore();
+  const sessions = await openSessions(store, echo);
+  const session = await newSession(sessions);
+  expect(await sessions.prompt(session, say("hello"))).toEqual({ kind: "started" });
+  await turnEnded(store, session);
+  const events = await eventsOf(store, session.id);
+  expect(events).toMatchObject([
+    { id: 0, kind: "user", text: "hello", by: "ana" },
+    { id: 1, kind: "text", text: "You said: hello", by: "agent" },
+    { id: 2, kind: "turn_end", reason: "done" },
+  ]);
+  expect(new Set(events.map((event) => event["turn"])).size).toBe(1);
+});
+
+test("the same key starts nothing twice: at once, later, and after a restart", async () => {
+  const directory = scratchFolder();
+  const first = await scratchStore(directory);
+  const sessions = await openSessions(first, echo);
+  const session = await newSession(sessions);
+  const prompt = { ...say("hello"), key: "11111111-1111-4111-8111-111111111111" };
+  const both = await Promise.all([sessions.prompt(session, prompt), sessions.prompt(session, prompt)]);
+  expect(both).toEqual([{ kind: "started" }, { kind: "started" }]);
+  await turnEnded(first, session);
+  expect(await sessions.prompt(session, prompt)).toEqual({ kind: "started" });
+  await first.close();
+
+  const second = await scratchStore(directory);
+  const reopened = await openSessions(second, echo);
+  const again = await reopened.get(session.id);
+  expect(await reopened.prompt(again!, prompt)).toEqual({ kind: "started" });
+  const prompts = (await eventsOf(second, session.id)).filter(({ kind }) => kind === "user");
+  expect(prompts).toHaveLength(1);
+});
+
+test("one turn at a time in a session, and a limit over all", async () => {
+  const store = await scratchStore();
+  const waiting = scriptedAgent(async (request) => {
+    await stopped(request);
+    return "cancelled";
+  });
+  const sessions = await openSessions(store, waiting, { limits: { turnsAtOnceMax: 1 } });
+  const [one, two] = [await newSession(sessions), await newSession(sessions)];
+  expect(await sessions.prompt(one, say("a"))).toEqual({ kind: "started" });
+  expect(await sessions.prompt(one, say("b"))).toEqual({ kind: "running" });
+  expect(await sessions.prompt(two, say("c"))).toEqual({ kind: "too_many", turnsAtOnceMax: 1 });
+  expect(await one.cancel()).toBe(true);
+  await turnEnded(store, one);
+  expect(await sessions.prompt(two, say("c"))).toEqual({ kind: "started" });
+  await sessions.close();
+});
+
+test("stop ends the turn, says so, and there is nothing to stop twice", async () => {
+  const store = await scratchStore();
+  const sessions = await openSessions(
+    store,
+    scriptedAgent(async (request) => {
+      await stopped(request);
+      return "cancelled";
+    }),
+  );
+  const session = await newSession(sessions);
+  await sessions.prompt(session, say("wait"));
+  expect(await session.cancel()).toBe(true);
+  expect(await session.cancel()).toBe(false);
+  expect((await eventsOf(store, session.id)).slice(1)).toMatchObject([
+    { kind: "cancelled" },
+    { kind: "turn_end", reason: "cancelled" },
+  ]);
+});
+
+test("an agent that breaks is an error and an end, never a turn that hangs", async () => {
+  const store = await scratchStore();
+  const reports: unknown[] = [];
+  const agent = scriptedAgent(async () => {
+    throw new Error("out of tune.");
+  });
+  const sessions = await openSessions(store, agent, { report: (error) => void reports.push(error) });
+  const session = await newSession(sessions);
+  await sessions.prompt(session, say("play"));
+  await turnEnded(store, session);
+  expect((await eventsOf(store, session.id)).slice(1)).toMatchObject([
+    { kind: "error", error: expect.stringContaining("out of tune. What was recorded before is whole.") },
+    { kind: "turn_end", reason: "failed" },
+  ]);
+  expect(reports).toHaveLength(1);
+});
+
+test("an agent that cannot run says why, and the prompt is kept", async () => {
+  const store = await scratchStore();
+  const agent = { ...echo, problem: () => "No cage can be built here. Install bubblewrap." };
+  const sessions = await openSessions(store, agent);
+  const session = await newSession(sessions);
+  await sessions.prompt(session, say("hello"));
+  await turnEnded(store, session);
+  expect(await eventsOf(store, session.id)).toMatchObject([
+    { kind: "user", text: "hello" },
+    { kind: "error", error: "No cage can be built here. Install bubblewrap." },
+    { kind: "turn_end", reason: "failed" },
+  ]);
+});
+
+test("a turn that ran when the server died is interrupted, and says what is unknown", async () => {
+  const directory = scratchFolder();
+  const store = await scratchStore(directory);
+  const started: ExecStarted = {
+    kind: "exec",
+    phase: "started",
+    n: 0,
+    target: "devvm",
+    account: "root",
+    command: "systemctl restart postgresql",
+  };
+  const abandoned = await openSessions(
+    store,
+    scriptedAgent(async (request) => {
+      await request.report(started as never);
+      await stopped(request);
+      return "cancelled";
+    }),
+  );
+  const session = await newSession(abandoned);
+  const recorded = new Promise<void>((resolve) => {
+    store.watch(`session/${session.id}`, ({ lastId }) => lastId >= 1 && resolve());
+  });
+  await abandoned.prompt(session, say("repair"));
+  await recorded;
+  await store.close();
+
+  const reopened = await scratchStore(directory);
+  const sessions = await openSessions(reopened, echo);
+  const again = await sessions.get(session.id);
+  expect(again?.running).toBe(false);
+  expect((await eventsOf(reopened, session.id)).slice(2)).toMatchObject([
+    { kind: "exec", phase: "settled", n: 0, command: started.command, end: { kind: "unknown" } },
+    { kind: "interrupted", unknown: ["devvm: systemctl restart postgresql"] },
+    { kind: "turn_end", reason: "interrupted" },
+  ]);
+  expect(await sessions.list()).toMatchObject([{ session_id: session.id, name: "repair", running: false }]);
+});
+
+test("an orderly end of the server interrupts what runs and takes nothing new", async () => {
+  const store = await scratchStore();
+  const agent = scriptedAgent(async (request) => {
+    await stopped(request);
+    return "cancelled";
+  });
+  const sessions = await openSessions(store, agent);
+  const session = await newSession(sessions);
+  await sessions.prompt(session, say("wait"));
+  await sessions.close();
+  expect((await eventsOf(store, session.id)).at(-1)).toMatchObject({
+    kind: "turn_end",
+    reason: "interrupted",
+  });
+  expect(await sessions.prompt(session, say("more"))).toEqual({ kind: "closing" });
+  expect(agent.released).toEqual([session.id]);
+});
+
+test("below the reserve of free disk no turn is started", async () => {
+  const store = await scratchStore();
+  const sessions = await openSessions(store, echo, { limits: { reserveBytes: Number.MAX_SAFE_INTEGER } });
+  const session = await newSession(sessions);
+  expect(await sessions.prompt(session, say("hello"))).toMatchObject({ kind: "no_room" });
+  expect(await eventsOf(store, session.id)).toEqual([]);
+});
+
+test("a prompt that cannot be written down starts nothing, and the next one can", async () => {
+  const store = await scratchStore();
+  let full = true;
+  const failing: Store = {
+    ...delegate(store),
+    append: async (stream, bodies, options) => {
+      if (full && stream.startsWith("session/")) throw new StoreError("unwritable", "The disk is full.");
+      return store.append(stream, bodies, options);
+    },
+  };
+  const sessions = await openSessions(failing, echo, { limits: { turnsAtOnceMax: 1 } });
+  const session = await newSession(sessions);
+  expect(await sessions.prompt(session, say("hello"))).toEqual({
+    kind: "unrecorded",
+    reason: "The disk is full.",
+  });
+  full = false;
+  expect(await sessions.prompt(session, say("hello"))).toEqual({ kind: "started" });
+  await turnEnded(store, session);
+});
+
+test("at the end of a turn its door ends what still runs, before the turn is over", async () => {
+  const store = await scratchStore();
+  const order: string[] = [];
+  const sessions = await openSessions(store, echo, {
+    openDoor: async () => door(async () => void order.push("ended")),
+  });
+  const session = await newSession(sessions);
+  await sessions.prompt(session, say("hello"));
+  await turnEnded(store, session);
+  expect(order).toEqual(["ended"]);
+});
+
+test("an unknown id opens nothing", async () => {
+  const sessions = await openSessions(await scratchStore(), echo);
+  expect(await sessions.get("00000000-0000-4000-8000-000000000000")).toBeUndefined();
+});
+
+function door(endTurn: () => Promise<void>): SessionDoor {
+  return { socketPath: "", token: "", binDir: "", busy: () => false, endTurn, close: async () => {} };
+}
+
+function delegate(store: Store): Store {
+  return {
+    append: (...args) => store.append(...args),
+    head: (...args) => store.head(...args),
+    readFrames: (...args) => store.readFrames(...args),
+    read: (...args) => store.read(...args),
+    watch: (...args) => store.watch(...args),
+    list: (...args) => store.list(...args),
+    freeBytes: () => store.freeBytes(),
+    close: () => store.close(),
+  };
+}
+
+test("a secret in a prompt, a command or an output is not written down", async () => {
+  const store = await scratchStore();
+  const secret = "sk-ant-api03-" + "a1B2".repeat(20);
+  const leaky = scriptedAgent(async ({ report }) => {
+    await report({
+      kind: "tool",
+      name: "Bash",
+      input: { command: `curl -H 'x-api-key: ${secret}'` },
+      tool_id: "t",
+    });
+    await report({ kind: "tool_result", tool_id: "t", is_error: false, text: `key is ${secret}` });
+    return "done";
+  });
+  const sessions = await openSessions(store, leaky);
+  const session = await newSession(sessions);
+  await sessions.prompt(session, say(`my key is ${secret}`));
+  await turnEnded(store, session);
+  expect(JSON.stringify(await eventsOf(store, session.id))).not.toContain("a1B2");
+});
