@@ -1,0 +1,327 @@
+import { randomUUID } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { extname, join, normalize } from "node:path";
+import type {
+  ConsoleFacts,
+  Operation,
+  OperationRequest,
+  PromptRequest,
+  SessionSummary,
+} from "../../src/protocol/api.ts";
+import type { EventBody } from "../../src/protocol/events.ts";
+import type { SessionId } from "../../src/protocol/ids.ts";
+import type { TargetStatus } from "../../src/protocol/targets.ts";
+
+/** The policy that the real server sends: what it forbids must fail here too. */
+const policy =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; manifest-src 'self'; " +
+  "worker-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+const types: Readonly<Record<string, string>> = {
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+  ".png": "image/png",
+  ".webmanifest": "application/manifest+json",
+};
+
+interface Client {
+  readonly response: ServerResponse;
+  readonly session: SessionId;
+}
+
+/** What a request is answered instead of the usual; `lose` does the work and then breaks the line. */
+export type Twist =
+  | { readonly kind: "answer"; readonly status: number; readonly body: unknown }
+  | { readonly kind: "lose" }
+  | { readonly kind: "lose-before" };
+
+/** The API of DESIGN section 5 as a page sees it, told by a test what happens. */
+export class FakeServer {
+  facts: ConsoleFacts = someFacts();
+  readonly sessions: SessionSummary[] = [];
+  readonly logs = new Map<SessionId, unknown[]>();
+  readonly operations = new Map<string, Operation>();
+  readonly requests: { readonly method: string; readonly path: string; readonly body: unknown }[] = [];
+  /** One per request to a path that begins so, used up in order. */
+  readonly twists: { readonly path: string; readonly twist: Twist }[] = [];
+  /** Called when a prompt was taken, an Operation requested, a Turn cancelled. */
+  whenPrompted: (session: SessionId, request: PromptRequest) => void = () => undefined;
+  whenAsked: (operation: Operation) => void = () => undefined;
+  whenCancelled: (session: SessionId) => void = () => undefined;
+  signedInByDefault = true;
+  beatSeconds = 15;
+  /** Streams are refused by breaking the line. */
+  streamsDown = false;
+  /** The next stream begins with `reset` and the whole log, as after a restored store. */
+  resetOnce = false;
+
+  #clients = new Set<Client>();
+  #prompts = new Set<string>();
+  #page: string;
+  #server = createServer((request, response) => void this.#answer(request, response));
+
+  constructor(page: string) {
+    this.#page = page;
+  }
+
+  async listen(port = 0): Promise<string> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.listen(port, "127.0.0.1", resolve);
+    await promise;
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  async close(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    this.#server.closeAllConnections();
+    await promise;
+  }
+
+  newSession(name = "A session"): SessionId {
+    const session_id = randomUUID();
+    const created_at = new Date().toISOString();
+    this.sessions.unshift({ session_id, name, created_at, by: "ana", archived: false, running: false });
+    this.logs.set(session_id, []);
+    return session_id;
+  }
+
+  /** Stores an Event and shows it to whoever is attached. `extra`: `turn`, `by`, or an `at` of its own. */
+  append(
+    session: SessionId,
+    body: EventBody | { readonly kind: "from-the-future" },
+    extra: object = {},
+  ): void {
+    const log = this.logs.get(session)!;
+    const event = { ...body, id: log.length, at: new Date().toISOString(), ...extra };
+    log.push(event);
+    for (const client of this.#clients)
+      if (client.session === session) client.response.write(numbered(event));
+  }
+
+  /** An unnumbered frame to all who are attached. */
+  frame(name: string, data: unknown): void {
+    for (const { response } of this.#clients)
+      response.write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
+  }
+
+  setTarget(change: Partial<TargetStatus>): void {
+    this.facts = { ...this.facts, targets: this.facts.targets.map((target) => ({ ...target, ...change })) };
+    this.frame("targets", this.facts.targets);
+  }
+
+  /** The Operation goes on: output is added, or it is settled. */
+  progress(id: string, change: Partial<Operation>, text?: string): void {
+    const before = this.operations.get(id)!;
+    const after: Operation = { ...before, ...change, output: before.output + (text ?? "") };
+    this.operations.set(id, after);
+    const output = text === undefined ? {} : { output: { from: before.output.length, text } };
+    this.frame("operation", { operation: { ...after, output: "" }, ...output });
+  }
+
+  get attached(): number {
+    return this.#clients.size;
+  }
+
+  dropStreams(): void {
+    for (const { response } of this.#clients) response.destroy();
+  }
+
+  asked(path: string): unknown[] {
+    return this.requests.filter((request) => request.path.endsWith(path)).map(({ body }) => body);
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? "/", "http://127.0.0.1");
+    response.setHeader("content-security-policy", policy);
+    if (!url.pathname.startsWith("/api/")) return this.#file(url.pathname, response);
+    const body = await bodyOf(request);
+    this.requests.push({ method: request.method ?? "", path: url.pathname, body });
+    const at = this.twists.findIndex(({ path }) => url.pathname.endsWith(path));
+    const twist = at < 0 ? undefined : this.twists.splice(at, 1)[0]!.twist;
+    if (twist?.kind === "answer") return json(response, twist.status, twist.body);
+    if (twist?.kind === "lose-before") return void response.destroy();
+    if (twist?.kind === "lose") {
+      const lost = new Proxy(response, {
+        get: (target, name) =>
+          name === "end" ? () => target.destroy() : Reflect.get(target, name).bind?.(target),
+      });
+      return this.#api(request, url, body, lost);
+    }
+    return this.#api(request, url, body, response);
+  }
+
+  #api(request: IncomingMessage, url: URL, body: unknown, response: ServerResponse): void {
+    if (url.pathname === "/api/login") return login(body as Record<string, unknown>, response);
+    const signedIn = this.signedInByDefault || (request.headers.cookie ?? "").includes("breakglass=yes");
+    if (!signedIn)
+      return json(response, 401, { detail: "Sign in first: open a one-time link or send a token." });
+    if (url.pathname === "/api/logout") return json(response, 200, {});
+    if (url.pathname === "/api/console") return json(response, 200, this.facts);
+    if (url.pathname === "/api/sessions") return json(response, 200, this.sessions);
+    if (url.pathname === "/api/session")
+      return json(response, 200, { session_id: this.newSession("New session") });
+    if (url.pathname.startsWith("/api/mend")) return json(response, 200, {});
+    const operation = /^\/api\/operations\/([^/]+)$/.exec(url.pathname)?.[1];
+    if (operation !== undefined) return json(response, 200, this.operations.get(operation));
+    const target = /^\/api\/targets\/([^/]+)\/operations$/.exec(url.pathname)?.[1];
+    if (target !== undefined) return this.#operate(target, body as OperationRequest, response);
+    const [, session, rest] = /^\/api\/session\/([^/]+)(.*)$/.exec(url.pathname) ?? [];
+    const log = this.logs.get(session as SessionId);
+    if (log === undefined) return json(response, 404, { detail: "There is no such session." });
+    return this.#session(session as SessionId, log, rest ?? "", { url, body, request, response });
+  }
+
+  #session(
+    session: SessionId,
+    log: readonly unknown[],
+    rest: string,
+    {
+      url,
+      body,
+      request,
+      response,
+    }: { url: URL; body: unknown; request: IncomingMessage; response: ServerResponse },
+  ): void {
+    const number = (name: string) => Number(url.searchParams.get(name));
+    switch (rest) {
+      case "/stream":
+        return this.#attach(session, log, url, request, response);
+      case "/events": {
+        const from = Math.max(0, number("before") - number("limit"));
+        return json(response, 200, { events: log.slice(from, number("before")), more: from > 0 });
+      }
+      case "/prompt": {
+        const asked = body as PromptRequest;
+        const known = this.#prompts.has(asked.key ?? "");
+        if (asked.key) this.#prompts.add(asked.key);
+        json(response, 200, { status: "started" });
+        if (!known) this.whenPrompted(session, asked);
+        return;
+      }
+      case "/cancel":
+        json(response, 200, { cancelled: true });
+        return this.whenCancelled(session);
+      default:
+        return json(
+          response,
+          200,
+          this.sessions.find(({ session_id }) => session_id === session),
+        );
+    }
+  }
+
+  #attach(
+    session: SessionId,
+    log: readonly unknown[],
+    url: URL,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ) {
+    if (this.streamsDown) return void response.destroy();
+    const asked = request.headers["last-event-id"] ?? url.searchParams.get("last_event_id");
+    const from =
+      asked === null
+        ? Math.max(0, log.length - Number(url.searchParams.get("tail") ?? log.length))
+        : Number(asked) + 1;
+    response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-cache" });
+    response.write(`retry: 1000\n\nevent: beat\ndata: ${this.beatSeconds}\n\n`);
+    const whole = from > log.length || this.resetOnce;
+    this.resetOnce = false;
+    if (whole) response.write("event: reset\ndata: {}\n\n");
+    const frames = log.slice(whole ? 0 : from).map(numbered);
+    response.write(
+      `${frames.join("")}event: caught-up\ndata: {}\n\nevent: targets\ndata: ${JSON.stringify(this.facts.targets)}\n\n`,
+    );
+    const client = { response, session };
+    this.#clients.add(client);
+    response.on("close", () => this.#clients.delete(client));
+  }
+
+  #operate(target: string, { verb, key }: OperationRequest, response: ServerResponse): void {
+    const known = this.operations.get(key);
+    const requested_at = new Date().toISOString();
+    const operation = known ?? { id: key, target, verb, by: "ana", requested_at, durable: true, output: "" };
+    this.operations.set(key, operation);
+    json(response, 202, operation);
+    if (known === undefined) this.whenAsked(operation);
+  }
+
+  async #file(path: string, response: ServerResponse): Promise<void> {
+    const name = path === "/" ? "/index.html" : normalize(path);
+    try {
+      const content = await readFile(join(this.#page, name));
+      response
+        .writeHead(200, { "content-type": types[extname(name)] ?? "application/octet-stream" })
+        .end(content);
+    } catch {
+      response.writeHead(404).end();
+    }
+  }
+}
+
+function someFacts(): ConsoleFacts {
+  const since = new Date(Date.now() - 3 * 3600 * 1000).toISOString();
+  const at = new Date(Date.now() - 4000).toISOString();
+  const about = [
+    "What is wrong? Load, memory, disks, units, kernel",
+    "Pressure, top consumers, recent OOM kills",
+    "What fills it, what is safe to clear",
+    "Failed or stuck units and their last words",
+    "Does it answer, and is a cycle needed?",
+  ];
+  const names = ["Triage", "Memory / OOM", "Disk", "Services", "QEMU wedged?"];
+  return {
+    version: "0.1.0",
+    actor: "ana",
+    mode: "supervised",
+    isolation: "bubblewrap",
+    agent_problem: null,
+    presets: names.map((name, n) => ({ name, about: about[n]!, prompt: `Preset: ${name}` })),
+    notices: [],
+    targets: [
+      {
+        name: "devvm",
+        is_default: true,
+        state: "up",
+        since,
+        power: true,
+        current: null,
+        last: null,
+        evidence: [
+          { probe: "ssh banner", ok: true, seen: "SSH-2.0-OpenSSH_9.2p1 after 4 ms", at },
+          { probe: "ssh round trip", ok: true, seen: "true answered 0 after 31 ms", at },
+          { probe: "hypervisor status", ok: true, seen: "running, QMP answers, pid 4127", at },
+        ],
+      },
+    ],
+  };
+}
+
+function login({ token, link }: Record<string, unknown>, response: ServerResponse): void {
+  if (token !== "good-token" && link !== "good-link")
+    return json(response, 401, {
+      detail: "That link or token is not good any more. Ask the server for a new one.",
+    });
+  response.setHeader("set-cookie", "breakglass=yes; HttpOnly; SameSite=Strict; Path=/");
+  json(response, 200, {});
+}
+
+function numbered(event: unknown): string {
+  return `id: ${(event as { id: number }).id}\ndata: ${JSON.stringify(event)}\n\n`;
+}
+
+function json(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { "content-type": "application/json" });
+  response.end(JSON.stringify(body));
+}
+
+async function bodyOf(request: IncomingMessage): Promise<unknown> {
+  let text = "";
+  for await (const chunk of request.setEncoding("utf8")) text += String(chunk);
+  return text === "" ? undefined : JSON.parse(text);
+}

@@ -1,0 +1,215 @@
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import type { Page } from "playwright-core";
+import { describe, expect, test } from "vitest";
+import { shot, type Size } from "./browser.ts";
+import type { FakeServer } from "./fake-server.ts";
+import { rig } from "./rig.ts";
+import { beginTriage, endTriage } from "./stories.ts";
+
+const { open } = rig();
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+describe.each(["phone", "desk"] satisfies Size[])(
+  "on a %s the page is readable and has no serious fault of access",
+  (size) => {
+    test("when the machine is up and nothing was asked", async () => {
+      const { page, errors } = await open({ size });
+      await page.getByRole("heading", { name: "What is wrong with devvm?" }).waitFor();
+      await page.getByText("Connected", { exact: true }).waitFor();
+      await look(page, `idle-${size}`, errors);
+    });
+
+    test("while a turn runs", async () => {
+      const { page, errors, server } = await open({ size, prepare: beginTriage });
+      await page.getByText("The agent is working", { exact: true }).waitFor();
+      const text = "One unit has failed: `postgresql.service`. I look at why";
+      server.frame("delta", { turn: "x", block: 7, from: 0, text });
+      await page.getByText("One unit has failed").waitFor();
+      await look(page, `turn-${size}`, errors);
+    });
+
+    test("when a triage has ended with findings", async () => {
+      const { page, errors } = await open({
+        size,
+        prepare: (server, session) => {
+          beginTriage(server, session);
+          endTriage(server, session);
+        },
+      });
+      await page.getByRole("cell", { name: "112 GiB" }).waitFor();
+      await look(page, `triage-${size}`, errors);
+    });
+
+    test("at the power of the machine, its confirm and the output of a cycle", async () => {
+      const { page, errors, server } = await open({ size, prepare: withLast });
+      await page.getByText("Connected", { exact: true }).waitFor();
+      if (size === "phone") await page.getByRole("button", { name: "Power" }).click();
+      await page.getByText("Last: cycled").waitFor();
+      await look(page, `power-${size}`, errors);
+      await page.getByRole("button", { name: /^Cycle/ }).click();
+      await page.getByRole("dialog", { name: "Cycle devvm?" }).waitFor();
+      await look(page, `confirm-${size}`, errors);
+      server.whenAsked = ({ id }) => server.progress(id, {}, cycleOutput);
+      await page.getByRole("button", { name: "Cycle devvm now" }).click();
+      await page.getByText("off is verified").waitFor();
+      await look(page, `cycle-running-${size}`, errors);
+      const [id] = server.operations.keys();
+      const outcome = {
+        kind: "failed",
+        code: 6,
+        reason: "The machine is OFF: it was stopped and did not start. qm start: no space",
+      } as const;
+      server.progress(
+        id!,
+        { outcome, exit_code: 6, settled_at: new Date().toISOString() },
+        "start failed three times\n",
+      );
+      await page.getByText("The machine is OFF", { exact: true }).first().waitFor();
+      await look(page, `cycle-off-${size}`, errors);
+    });
+
+    test("when the machine has stalled, with the evidence, and the line is lost", async () => {
+      const { page, errors, server } = await open({ size, prepare: stalled });
+      await page.getByText("Stalled?").first().waitFor();
+      await look(page, `stalled-${size}`, errors);
+      await page.getByRole("button", { name: /devvm/ }).first().click();
+      await page.getByText("no banner within 3 s").waitFor();
+      await look(page, `evidence-${size}`, errors);
+      await page.keyboard.press("Escape");
+      server.streamsDown = true;
+      server.dropStreams();
+      await page.getByText("was stalled?").first().waitFor();
+      await look(page, `reconnecting-${size}`, errors);
+    });
+
+    test("with everything that can go wrong in a transcript", async () => {
+      const { page, errors } = await open({
+        size,
+        prepare: (server, session) => {
+          server.append(session, { kind: "user", text: "Try to repair it" }, { by: "ana" });
+          server.append(session, {
+            kind: "error",
+            error: "The model cannot be reached (529). Nothing was lost: ask again, or use Power.",
+          });
+          server.append(session, {
+            kind: "interrupted",
+            unknown: ["ssh devvm systemctl restart postgresql"],
+          });
+          server.append(session, { kind: "turn_end", reason: "interrupted" });
+          const operation = {
+            kind: "operation",
+            operation: "33333333-3333-4333-8333-333333333333",
+            target: "devvm",
+          } as const;
+          const outcome = {
+            kind: "unknown",
+            reason: "The line to the hypervisor was lost. Ask for status before you act again.",
+          } as const;
+          server.append(
+            session,
+            { ...operation, phase: "settled", verb: "cycle", outcome, durable: false },
+            { by: "agent" },
+          );
+          server.append(session, { kind: "cancelled" });
+          const action = { label: "Use it", path: "/api/mend/model" };
+          const text =
+            "A model credential was found in the environment. The demo does not use it unless you say so.";
+          server.facts = {
+            ...server.facts,
+            notices: [{ id: "credential", level: "info", text, action }],
+            isolation: "none",
+            agent_problem:
+              "No model is configured. Set ANTHROPIC_API_KEY and start again; Power works without it.",
+          };
+        },
+      });
+      await page.getByText("not confined").waitFor();
+      await look(page, `trouble-${size}`, errors);
+    });
+
+    test("in light", async () => {
+      const { page, errors } = await open({
+        size,
+        options: { colorScheme: "light" },
+        prepare: (server, session) => {
+          beginTriage(server, session);
+          endTriage(server, session);
+          withLast(server);
+        },
+      });
+      await page.getByRole("cell", { name: "112 GiB" }).waitFor();
+      if (size === "phone") await page.getByRole("button", { name: "Power" }).click();
+      await look(page, `light-${size}`, errors);
+    });
+
+    test("at the list of sessions and signed out", async () => {
+      const { page, errors, server } = await open({
+        size,
+        prepare: (server) => {
+          server.newSession("Disk of devvm is full again");
+          server.sessions[0] = { ...server.sessions[0]!, running: true };
+          server.newSession("New session");
+        },
+      });
+      await page.getByRole("button", { name: "Sessions" }).click();
+      await page.getByText("running").waitFor();
+      await look(page, `sessions-${size}`, errors);
+      server.signedInByDefault = false;
+      await page.reload();
+      await page.getByLabel("Token").waitFor();
+      await look(page, `sign-in-${size}`, errors);
+    });
+  },
+);
+
+const cycleOutput = `forensics: kept as f-20261120-094102
+stop: asked QEMU to quit
+stop: pid 4127 is gone
+BG1 {"seq":3,"phase":"off"}
+off is verified
+start: first attempt
+`;
+
+function withLast(server: FakeServer): void {
+  const at = new Date(Date.now() - 40_000).toISOString();
+  server.setTarget({
+    last: { id: "44444444-4444-4444-8444-444444444444", verb: "cycle", by: "ana", at, outcome: "done" },
+  });
+}
+
+function stalled(server: FakeServer): void {
+  const at = new Date(Date.now() - 2000).toISOString();
+  server.setTarget({
+    state: "stalled",
+    since: new Date(Date.now() - 5 * 60_000).toISOString(),
+    evidence: [
+      { probe: "ssh banner", ok: false, seen: "connected, but no banner within 3 s", at },
+      { probe: "hypervisor status", ok: true, seen: "running, QMP answers in 4 ms", at },
+      { probe: "disk counters", ok: false, seen: "frozen for 20 s: 0 operations finished", at },
+    ],
+  });
+}
+
+/** A picture for people, and axe for what it can judge. */
+async function look(page: Page, name: string, errors: readonly string[]): Promise<void> {
+  await shot(page, name);
+  // The policy of the page allows no script of ours through a tag; the debugger's evaluation is not under it.
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => {
+    const { violations } = await (
+      globalThis as unknown as { axe: { run: () => Promise<{ violations: Violation[] }> } }
+    ).axe.run();
+    return violations
+      .filter(({ impact }) => impact === "serious" || impact === "critical")
+      .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ")}`);
+  });
+  expect(found).toEqual([]);
+  expect(errors).toEqual([]);
+}
+
+interface Violation {
+  readonly id: string;
+  readonly impact: string;
+  readonly nodes: readonly { readonly html: string }[];
+}

@@ -1,0 +1,86 @@
+import { describe, expect, test } from "vitest";
+import { LiveText } from "../../src/web/lib/live-text.ts";
+import { ansi } from "../../src/web/parts/ansi.ts";
+import { toolSummary } from "../../src/web/parts/tools.ts";
+import { briefWords, elapsed, outcomeWords, span } from "../../src/web/parts/words.ts";
+
+const turn = "11111111-1111-4111-8111-111111111111";
+const stamp = { id: 1, at: "2026-11-20T10:00:00.000Z" };
+
+describe("text of a terminal", () => {
+  test("keeps its colours and loses what would move the cursor", () => {
+    expect(ansi("a\u001b[31mred\u001b[1mbold\u001b[0m\u001b[2J\u001b[38;5;9mz\u001b]0;title\u0007!")).toEqual(
+      [
+        { text: "a", look: "" },
+        { text: "red", look: "red" },
+        { text: "bold", look: "red bold" },
+        { text: "z", look: "" },
+        { text: "!", look: "" },
+      ],
+    );
+  });
+
+  test("shows characters that hide or turn text as a mark", () => {
+    expect(ansi("rm \u202etxt.\u0000\u0007")[0]?.text).toBe("rm ·txt.··");
+  });
+
+  test("shows what a progress line said last", () => {
+    expect(ansi("10 %\r50 %\r100 %\r\ndone\n")[0]?.text).toBe("100 %\ndone\n");
+  });
+});
+
+describe("live text", () => {
+  const delta = (block: number, from: number, text: string) =>
+    ({ name: "delta", turn, block, from, text }) as const;
+
+  test("is put together by offset, and a repeated piece changes nothing", () => {
+    const live = new LiveText();
+    for (const piece of [delta(0, 0, "The "), delta(0, 4, "disk"), delta(0, 4, "disk"), delta(0, 99, "lost")])
+      live.add(piece);
+    expect(live.blocks()).toEqual(["The disk"]);
+  });
+
+  test("is superseded by the stored text, and a block that overtook it stays", () => {
+    const live = new LiveText();
+    live.add(delta(0, 0, "One"));
+    live.add(delta(1, 0, "Two"));
+    live.settle({ ...stamp, kind: "text", text: "One, whole" });
+    expect(live.blocks()).toEqual(["Two"]);
+    live.settle({ ...stamp, kind: "turn_end", reason: "done" });
+    expect(live.blocks()).toEqual([]);
+  });
+});
+
+describe("words", () => {
+  test("an unknown outcome never reads like success", () => {
+    const words = outcomeWords("cycle", { kind: "unknown", reason: "The line was lost." });
+    expect(words).toMatchObject({
+      tone: "warning",
+      headline: "Not known: the cycle may have been carried out.",
+    });
+  });
+
+  test("what happened last names verb, time, person, and an end that was not good", () => {
+    const brief = { id: "x", verb: "cycle", by: "ana", at: "2026-11-20T10:00:00.000Z", outcome: "done" };
+    const now = Date.parse("2026-11-20T10:00:40.000Z");
+    expect(briefWords(brief, now)).toBe("cycled 40 s ago by ana");
+    expect(briefWords({ ...brief, outcome: "failed" }, now)).toBe("cycled (failed) 40 s ago by ana");
+  });
+
+  test("spans and elapsed time are short, and never negative", () => {
+    expect([-5, 8000, 240_000, 7_500_000, 3 * 86_400_000].map(span)).toEqual([
+      "0 s",
+      "8 s",
+      "4 min",
+      "2 h 5 min",
+      "3 d",
+    ]);
+    expect([-5, 42_000, 723_000, 3_723_000].map(elapsed)).toEqual(["0:00", "0:42", "12:03", "1:02:03"]);
+  });
+
+  test("a tool's input is one line", () => {
+    expect(toolSummary({ description: "x", command: "df\n -h" })).toBe("df -h");
+    expect(toolSummary({ odd: [1] })).toBe('{"odd":[1]}');
+    expect(toolSummary(null)).toBe("");
+  });
+});

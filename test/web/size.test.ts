@@ -1,0 +1,39 @@
+import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { buildPage } from "../../scripts/build-page.ts";
+
+/** DESIGN section 11: the first load, own code and libraries, markdown and all. */
+const firstLoadBytesMax = 60_000;
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "breakglass-size-"));
+  await buildPage(folder);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+test("the first load of the page is at most 60 kB, gzipped", async () => {
+  const files = (await readdir(folder, { recursive: true })).filter(
+    (file) => file.endsWith(".gz") && file !== "sw.js.gz",
+  );
+  const sizes = await Promise.all(files.map(async (file) => (await stat(join(folder, file))).size));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  expect(files.length).toBeGreaterThan(4);
+  expect(total).toBeLessThanOrEqual(firstLoadBytesMax);
+});
+
+test("the page has no script or style that its policy forbids", async () => {
+  const html = await readFile(join(folder, "index.html"), "utf8");
+  expect(html).not.toMatch(/<style|style=|\son\w+=|<script(?![^>]*\ssrc=)/);
+});
+
+test("the service worker keeps the files of the page, and its name changes with any of them", async () => {
+  const worker = await readFile(join(folder, "sw.js"), "utf8");
+  const shell = JSON.parse(/const shell = (\[.*\]);/.exec(worker)![1]!) as string[];
+  expect(shell).toContain("/");
+  expect(shell.some((path) => /^\/assets\/markdown-.*\.js$/.test(path))).toBe(true);
+  expect(shell.some((path) => path.startsWith("/api") || path === "/sw.js")).toBe(false);
+  expect(worker).toMatch(/const version = "[0-9a-f]{16}"/);
+});
