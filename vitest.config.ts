@@ -1,8 +1,10 @@
 import { defineConfig } from "vitest/config";
+import { skippedFiles } from "./scripts/needs.ts";
 
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    exclude: skippedFiles(process.env).map(({ file }) => file),
     // Node's own type stripping: tests run what production runs.
     experimental: { viteModuleRunner: false },
     // Real processes on two shared cores: these bounds end what hangs, they time nothing.

@@ -35,9 +35,7 @@ export function shortLine({ at, ident, pid, text }: Entry): string {
 
 /** The guest keeps UTC. */
 export function stamp(at: Date): string {
-  const [, month, day, time] = /^\w+, (\d+) (\w+) \d+ ([\d:]+)/
-    .exec(at.toUTCString())!
-    .slice(0, 4) as string[];
+  const [, month, day, time] = /^\w+, (\d+) (\w+) \d+ ([\d:]+)/.exec(at.toUTCString())!.slice(0, 4);
   return `${day} ${month} ${time}`;
 }
 

@@ -12,7 +12,7 @@ export interface Command {
 
 /** A word in pieces: what stood in quotes is never a pattern. */
 export type Word = readonly Piece[];
-export type Piece =
+type Piece =
   | { readonly kind: "text"; readonly text: string; readonly quoted: boolean }
   | { readonly kind: "variable"; readonly name: string };
 

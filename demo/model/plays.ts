@@ -11,7 +11,7 @@ import {
   unreached,
 } from "./findings.ts";
 
-export interface Step {
+interface Step {
   /** Said before the command. */
   readonly note?: string;
   readonly command: string;

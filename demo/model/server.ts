@@ -40,7 +40,7 @@ export async function startModel(options: ModelOptions): Promise<Model> {
     if (request.method !== "POST" || new URL(request.url ?? "/", "http://model").pathname !== "/v1/messages")
       return fail(response, 404, "not_found_error", "This stand-in answers POST /v1/messages only.");
     void receive(request).then((body) => {
-      if (body === "too large") return fail(response, 413, "request_too_large", "The request is too large.");
+      if (body === null) return fail(response, 413, "request_too_large", "The request is too large.");
       const reduced = reduceRequest(body);
       if (reduced === undefined)
         return fail(response, 400, "invalid_request_error", "No JSON with messages.");
@@ -95,7 +95,7 @@ async function play(answer: Answer, stage: Stage): Promise<void> {
       return;
     case "blocks": {
       const stop = answer.blocks.some((block) => block.type === "tool_use") ? "tool_use" : "end_turn";
-      if (!stage.stream) return void json(response, 200, whole(answer.blocks, stage, stop));
+      if (!stage.stream) return json(response, 200, whole(answer.blocks, stage, stop));
       await openStream(answer.blocks, stage, answer.chunkDelayMs ?? chunkDelayMs, false);
       await send(response, {
         type: "message_delta",
@@ -187,14 +187,14 @@ function json(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
 }
 
-/** The body as text; a torn request reads as what came of it, which is no JSON. */
-async function receive(request: IncomingMessage): Promise<string | "too large"> {
+/** The body as text; a torn request reads as what came of it, which is no JSON; null: it is too large. */
+async function receive(request: IncomingMessage): Promise<string | null> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   try {
     for await (const chunk of request as AsyncIterable<Buffer>) {
       bytes += chunk.length;
-      if (bytes > requestBytesMax) return "too large";
+      if (bytes > requestBytesMax) return null;
       chunks.push(chunk);
     }
   } catch {

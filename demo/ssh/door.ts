@@ -52,7 +52,7 @@ function isOurKey(attempt: AuthContext, { publicKey, users }: DoorOptions): bool
   if (attempt.key.algo !== ours.type || !attempt.key.data.equals(ours.getPublicSSH())) return false;
   // Without a signature the client only asks whether the key would do.
   if (attempt.signature === undefined || attempt.blob === undefined) return true;
-  return ours.verify(attempt.blob, attempt.signature, attempt.hashAlgo) === true;
+  return ours.verify(attempt.blob, attempt.signature, attempt.hashAlgo);
 }
 
 function serve(client: Connection, onExec: (command: string, channel: ServerChannel) => void): void {

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { start, type Running } from "../../src/server/process/start.ts";
 
 /** From power-on to a guest that answers, as a real small Debian takes with a warm cache. */
-export const bootMs = 2_000;
+const bootMs = 2_000;
 /** What QEMU needs to appear and to go, so that a cycle is seen to happen. */
 const processStartMs = 400;
 const processStopMs = 300;

@@ -90,7 +90,7 @@ export interface OperationSettled {
 }
 
 /** What every stored Event has beside its body. */
-export interface Stamp {
+interface Stamp {
   /** Per Session, from 0, without gaps. */
   readonly id: number;
   /** ISO 8601 with milliseconds, UTC. */
@@ -116,5 +116,7 @@ export type Ephemeral =
   /** What the Turn waits for, for example a retry of the model. */
   | { readonly name: "activity"; readonly turn: TurnId; readonly text: string };
 
+/** One stored Event as JSON; whoever writes a longer one cuts it and says so. */
 export const eventBytesMax = 8 * 1024 * 1024;
+/** UTF-8; a longer prompt is refused. */
 export const promptBytesMax = 512 * 1024;

@@ -6,6 +6,8 @@ export interface HostReport {
   readonly exit_code: number | null;
   readonly stdout: string;
   readonly stderr: string;
+  /** false: for certain nothing reached the hypervisor, and `stderr` says why. */
+  readonly sent?: boolean;
 }
 
 /** "unknown" is an answer: the Verb may have been carried out. */
@@ -29,6 +31,7 @@ export interface HostResult {
 export function outcomeOf(verb: Verb, report: HostReport): Outcome {
   const observed = hostResult(report.stdout);
   const said = lastWords(report);
+  if (report.sent === false) return { kind: "refused", reason: report.stderr.trim() };
   switch (report.exit_code) {
     case 0:
       return doneIfObserved(verb, observed);

@@ -85,9 +85,12 @@ type Draft = { -readonly [K in keyof Transcript]: Transcript[K] } & { entries: E
 function apply(draft: Draft, event: StoredEvent): void {
   const placed: Placed = { id: event.id, at: event.at, ...(event.turn && { turn: event.turn }) };
   const by = event.by === undefined ? {} : { by: event.by };
+  // The prompt itself may lie before a tail: whatever belongs to a Turn shows that it runs.
+  if (event.turn !== undefined && draft.running?.turn !== event.turn)
+    draft.running = { since: event.at, turn: event.turn };
   switch (event.kind) {
     case "user":
-      draft.running = { since: event.at, ...(event.turn && { turn: event.turn }) };
+      draft.running ??= { since: event.at };
       draft.entries.push({ ...placed, kind: "user", text: event.text, ...by });
       return;
     case "session":

@@ -15,7 +15,7 @@ import type { Config, Problem } from "./config/config.ts";
 import type { Demo } from "./demo.ts";
 import { createApp } from "./http/app.ts";
 import { openControl } from "./http/control.ts";
-import { listen } from "./http/listen.ts";
+import type { Listening } from "./http/listen.ts";
 import { Streams } from "./http/stream.ts";
 import { noticesOf } from "./notices.ts";
 import { createPower, type Power } from "./power/power.ts";
@@ -50,6 +50,7 @@ export interface ComposeDeps {
   readonly problems: readonly Problem[];
   readonly demo: Demo | null;
   readonly log: Log;
+  readonly listening: Listening;
   /** Where the system's programs are looked for. */
   readonly path: string;
   /** Environment that the deployment lets through to the agent. */
@@ -57,7 +58,6 @@ export interface ComposeDeps {
 }
 
 export interface Server {
-  readonly port: number;
   /** The secret part of a one-time link. */
   mintLink(): string;
   /** Stops taking Turns, ends streams, settles, lets everything go. Resolves within about `closeMs`. */
@@ -77,8 +77,16 @@ const connectionGraceMs = 500;
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Builds the whole server and starts to listen. Rejects with a sentence when it cannot. */
-export async function compose({ config, problems, demo, log, path, agentEnv }: ComposeDeps): Promise<Server> {
+/** Builds the whole server behind a port that is already taken. Rejects with a sentence when it cannot. */
+export async function compose({
+  config,
+  problems,
+  demo,
+  log,
+  listening,
+  path,
+  agentEnv,
+}: ComposeDeps): Promise<Server> {
   const clock = systemClock;
   const report = (error: unknown) => log.error(error, "the server failed at something");
   const defaultTarget = config.targets[0]?.name ?? "devvm";
@@ -227,7 +235,7 @@ export async function compose({ config, problems, demo, log, path, agentEnv }: C
     pageFolder: join(root, "dist/web"),
     report,
   });
-  const listening = await listen(app, config.listen);
+  listening.serve(app);
   const control =
     storeProblem === null
       ? await openControl({
@@ -242,7 +250,6 @@ export async function compose({ config, problems, demo, log, path, agentEnv }: C
   watch.start();
 
   return {
-    port: listening.port,
     mintLink: () => auth.mintLink(),
     async close() {
       watch.close();

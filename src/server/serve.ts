@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import type { Config, Problem } from "./config/config.ts";
 import { readConfig } from "./config/read.ts";
-import { compose, type Log, type Server } from "./compose.ts";
-import { startDemo, type Demo } from "./demo.ts";
-import { createLog } from "./log.ts";
-import { killAll } from "./process/start.ts";
+import { createSecurityHeaders } from "./auth/security-headers.ts";
+import type { Log, Server } from "./compose.ts";
+import type { Demo } from "./demo.ts";
+import { listen } from "./http/listen.ts";
 
 export interface ServeOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -24,18 +25,28 @@ export async function serve({ env, wantsDemo, ownAddresses }: ServeOptions): Pro
     problems,
     warnings,
   } = await readConfig(env, (path) => readFileSync(path, "utf8"), ownAddresses);
-  const isDemo = wantsDemo && read?.nothingConfigured === true;
-  const log = createLog(isDemo ? "warn" : "info");
-  // That no Target is configured is why there is a demo.
-  const findings = [...problems, ...warnings].filter(
-    ({ option }) => !(isDemo && option === "BREAKGLASS_DEVVM_HOST"),
-  );
   if (read === null) {
     const wrong = problems.map((problem) => `- ${sentence(problem)}`);
     return fail(
       `The server did not start. Mend this and start it again; nothing was changed.\n${wrong.join("\n")}`,
     );
   }
+  const https = read.publicUrl?.startsWith("https:") ?? false;
+  const listening = await listen({
+    ...read.listen,
+    headers: createSecurityHeaders({ https })("/health"),
+  }).catch((error: Error) =>
+    fail(`The server did not start: it cannot listen (${error.message}). Choose another BREAKGLASS_LISTEN.`),
+  );
+  if (listening === undefined) return;
+
+  const { compose, createLog, killAll, startDemo } = await loadRooms();
+  const isDemo = wantsDemo && read.nothingConfigured;
+  const log = createLog(isDemo ? "warn" : "info");
+  // That no Target is configured is why there is a demo.
+  const findings = [...problems, ...warnings].filter(
+    ({ option }) => !(isDemo && option === "BREAKGLASS_DEVVM_HOST"),
+  );
   for (const finding of findings) log.warn(sentence(finding));
 
   const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
@@ -49,15 +60,45 @@ export async function serve({ env, wantsDemo, ownAddresses }: ServeOptions): Pro
       problems: findings,
       demo,
       log,
+      listening,
       path,
       agentEnv: passedOn(env),
     });
   } catch (error) {
     killAll();
+    await listening.close(0);
     return fail(`The server did not start. ${error instanceof Error ? error.message : String(error)}`);
   }
-  endInOrder(server, log);
-  announce(config, server, isDemo);
+  endInOrder(server, log, killAll);
+  announce(config, listening.port, server, isDemo);
+}
+
+/**
+ * One room after the other, with a turn of the event loop in between: loaded in one go they would hold the port, which is
+ * already taken, for a tenth of a second.
+ */
+async function loadRooms() {
+  const rooms = [
+    () => import("./auth/auth.ts"),
+    () => import("./store/files/files.ts"),
+    () => import("./power/power.ts"),
+    () => import("./ssh/ssh.ts"),
+    () => import("./broker/broker.ts"),
+    () => import("./agent/claude/agent.ts"),
+    () => import("./sessions/sessions.ts"),
+    () => import("hono"),
+    () => import("@hono/node-server"),
+    () => import("./http/app.ts"),
+  ];
+  for (const load of rooms) {
+    await load();
+    await turn();
+  }
+  const { createLog } = await import("./log.ts");
+  const { killAll } = await import("./process/start.ts");
+  const { startDemo } = await import("./demo.ts");
+  const { compose } = await import("./compose.ts");
+  return { compose, createLog, killAll, startDemo };
 }
 
 /** Only what a network needs: the agent gets nothing else of our environment. */
@@ -94,13 +135,13 @@ function demoConfig(config: Config, demo: Demo): Config {
 }
 
 /** On the terminal, once: where the page is, and the link that opens it. */
-function announce(config: Config, server: Server, isDemo: boolean): void {
+function announce(config: Config, port: number, server: Server, isDemo: boolean): void {
   const { host } = config.listen;
-  const origin = config.publicUrl ?? `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`;
+  const origin = config.publicUrl ?? `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const hasCredential = config.auth.tokens.length > 0 || config.auth.trustedProxies.length > 0;
   const lines = isDemo
     ? ["Breakglass runs with a demo machine, since nothing is configured (docs/configuration.md)."]
-    : [`Breakglass listens on ${host}:${server.port}.`];
+    : [`Breakglass listens on ${host}:${port}.`];
   if (isDemo || !hasCredential) {
     lines.push(
       "Open this link; it works once, within 10 minutes (npm run link prints another):",
@@ -112,7 +153,11 @@ function announce(config: Config, server: Server, isDemo: boolean): void {
   process.stdout.write(`${lines.join("\n")}\n`);
 }
 
-function endInOrder(server: Server, log: Log): void {
+function endInOrder(server: Server, log: Log, killAll: () => void): void {
+  const leave = () => {
+    killAll();
+    process.exit(0);
+  };
   let ending = false;
   const end = (signal: NodeJS.Signals) => {
     if (ending) return;
@@ -130,11 +175,6 @@ function endInOrder(server: Server, log: Log): void {
     });
   };
   process.on("SIGTERM", end).on("SIGINT", end);
-}
-
-function leave(): never {
-  killAll();
-  process.exit(0);
 }
 
 function sentence({ option, value, mend }: Problem): string {

@@ -4,7 +4,7 @@ import type { AuthRequest } from "../../src/server/auth/request.ts";
 import type { AuthConfig, TokenConfig } from "../../src/server/config/config.ts";
 import { parseRange } from "../../src/server/config/ranges.ts";
 
-export const secret = Buffer.alloc(32, 7);
+const secret = Buffer.alloc(32, 7);
 export const publicUrl = "https://rescue.example.org";
 export const proxySecret = "a proxy's secret of some length".replaceAll(" ", "-");
 

@@ -75,7 +75,7 @@ export function run(
   });
 }
 
-export function control(path: string, request: unknown): Promise<Record<string, unknown>> {
+function control(path: string, request: unknown): Promise<Record<string, unknown>> {
   return new Promise((resolve, reject) => {
     let text = "";
     const socket = connect(path, () => socket.write(`${JSON.stringify(request)}\n`));

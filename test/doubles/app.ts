@@ -15,7 +15,7 @@ import type { SessionLimits } from "../../src/server/sessions/limits.ts";
 import type { Store } from "../../src/server/store/store.ts";
 import { openSessions, scratchStore } from "./sessions.ts";
 
-export const token = "a-token-that-is-long-enough-to-pass";
+const token = "a-token-that-is-long-enough-to-pass";
 
 /** The whole HTTP surface over a real store, with an agent and a hypervisor of the test's choice. */
 export async function startApp(options: {
@@ -72,7 +72,8 @@ export async function startApp(options: {
     pageFolder: options.pageFolder ?? "dist/none",
     report,
   });
-  const listening = await listen(app, { host: "127.0.0.1", port: 0 });
+  const listening = await listen({ host: "127.0.0.1", port: 0, headers: auth.securityHeaders("/health") });
+  listening.serve(app);
   onTestFinished(async () => {
     streams.close();
     await sessions.close();

@@ -25,7 +25,7 @@ export async function scratchStore(directory = scratchFolder()): Promise<Store> 
   return store;
 }
 
-export const generousLimits: SessionLimits = { turnsAtOnceMax: 4, reserveBytes: 0 };
+const generousLimits: SessionLimits = { turnsAtOnceMax: 4, reserveBytes: 0 };
 
 /** The real sessions over `store`, with an agent and a door of the test's choice. */
 export function openSessions(

@@ -71,7 +71,7 @@ export function startHost(command: string | Buffer, args: readonly string[]): Ch
       env: { PATH: "/usr/bin:/bin", BASH_ENV: "/nonexistent", "BASH_FUNC_parse%%": "() { :; }" },
     },
   );
-  child.stdin!.end(command);
+  child.stdin.end(command);
   return child;
 }
 

@@ -238,9 +238,12 @@ test("a second mutating operation is 409 with the holder, and one that saw an ol
   expect((await post("stop")).body["detail"]).toContain("cycle by ana is under way");
   finish();
   await expect
-    .poll(async () => (await app.ask("GET", `/api/operations/${first.body["id"]}`)).body["settled_at"], {
-      timeout: 30_000,
-    })
+    .poll(
+      async () => (await app.ask("GET", `/api/operations/${String(first.body["id"])}`)).body["settled_at"],
+      {
+        timeout: 30_000,
+      },
+    )
     .toBeTruthy();
   const stale = await post("stop", null);
   expect([stale.status, stale.body["detail"]]).toEqual([409, expect.stringContaining("Since you looked")]);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { StoredEvent } from "../../src/protocol/events.ts";
+import type { EventBody, StoredEvent } from "../../src/protocol/events.ts";
 import { emptyTranscript, reduce, reduceAll } from "../../src/protocol/transcript.ts";
 import { eventLog } from "./arbitrary.ts";
 
@@ -63,11 +63,18 @@ test("a turn is running from its prompt to its end", () => {
   expect(reduce(running, at(1, { kind: "turn_end", reason: "done" })).running).toBeUndefined();
 });
 
+test("a turn whose prompt lies before the tail is seen to run, until its end", () => {
+  const turn = "22222222-2222-4222-8222-222222222222";
+  const tail = reduce(emptyTranscript, { ...at(7, { kind: "text", text: "half way" }), turn });
+  expect(tail.running).toEqual({ since: "2026-01-01T00:00:00.000Z", turn });
+  expect(reduce(tail, { ...at(8, { kind: "turn_end", reason: "done" }), turn }).running).toBeUndefined();
+});
+
 test("an event of an unknown kind takes its id and shows nothing", () => {
   const strange = { kind: "hologram", id: 0, at: "2026-01-01T00:00:00.000Z" } as unknown as StoredEvent;
   expect(reduce(emptyTranscript, strange)).toEqual({ lastId: 0, entries: [] });
 });
 
-function at<T>(id: number, body: T) {
+function at(id: number, body: EventBody): StoredEvent {
   return { ...body, id, at: "2026-01-01T00:00:00.000Z" };
 }

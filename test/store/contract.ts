@@ -256,7 +256,7 @@ export function notes(count: number): Body[] {
   return Array.from({ length: count }, (_, n) => ({ kind: "note", n, text: "x".repeat((n * 37) % 211) }));
 }
 
-export async function replaySlices(
+async function replaySlices(
   store: Store,
   stream: string,
   after: number,

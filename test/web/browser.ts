@@ -17,7 +17,7 @@ export async function launchBrowser(): Promise<Browser> {
   return chromium.launch({
     executablePath: "/usr/bin/chromium",
     headless: true,
-    env: env as Record<string, string>,
+    env: env,
     args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
   });
 }

@@ -1,11 +1,13 @@
+import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
 import { compress } from "hono/compress";
-import type { ErrorBody, Health } from "../../protocol/api.ts";
+import type { ErrorBody } from "../../protocol/api.ts";
 import type { Audit } from "../audit/audit.ts";
 import type { Auth } from "../auth/auth.ts";
 import { authRequest } from "../auth/request.ts";
 import { StoreError } from "../store/store.ts";
 import type { Env } from "./env.ts";
+import type { Answer } from "./listen.ts";
 import { pageRoutes } from "./page.ts";
 import { Refusal } from "./refusal.ts";
 import { consoleRoutes, type ConsoleRoutesDeps } from "./routes/console.ts";
@@ -22,8 +24,8 @@ export interface AppDeps extends SessionRoutesDeps, PowerRoutesDeps, ConsoleRout
   readonly report: (error: unknown) => void;
 }
 
-/** The whole HTTP surface: doors first, then routes, then the page. */
-export function createApp(deps: AppDeps): Hono<Env> {
+/** The whole HTTP surface but /health (listen.ts): doors first, then routes, then the page. */
+export function createApp(deps: AppDeps): Answer {
   const { auth, audit, report } = deps;
   const app = new Hono<Env>();
 
@@ -33,8 +35,6 @@ export function createApp(deps: AppDeps): Hono<Env> {
       c.env.outgoing.setHeader(name, value);
     await next();
   });
-
-  app.get("/health", (c) => c.json<Health>({ status: "ok", service: "claude-breakglass" }));
 
   app.use("/api/*", compress());
   app.route("/api", loginRoutes(auth));
@@ -71,7 +71,10 @@ export function createApp(deps: AppDeps): Hono<Env> {
     for (const [name, value] of Object.entries(refusal.headers)) c.header(name, value);
     return c.json<ErrorBody>({ detail: refusal.message }, refusal.status);
   });
-  return app;
+  const answer = getRequestListener(app.fetch, {
+    overrideGlobalObjects: false,
+  });
+  return (request, response) => void answer(request, response);
 }
 
 function refusalOf(error: Error): Refusal {

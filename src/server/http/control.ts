@@ -2,7 +2,7 @@ import { chmodSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 
 /** A socket's path may be this long (108 bytes on Linux, 104 on macOS, the closing NUL included). */
-export const controlPathBytesMax = 103;
+const controlPathBytesMax = 103;
 
 /**
  * The door for whoever owns the data directory: a unix socket, 0600, that `breakglass link` knocks at. Only the process

@@ -3,7 +3,7 @@ import type { Live } from "../sessions/live.ts";
 import type { Frames, Store } from "../store/store.ts";
 
 /** One read from the log; also what a connection that does not read may hold in memory. */
-export const sliceBytes = 256 * 1024;
+const sliceBytes = 256 * 1024;
 
 export interface FollowStart {
   /** The id after which the replay begins. */

@@ -38,7 +38,7 @@ export async function run(
       ? undefined
       : setTimeout(() => {
           deadlinePassed = true;
-          running.kill("SIGKILL");
+          running.abandon();
         }, limits.deadlineMs);
   const exit = await running.exit;
   clearTimeout(timer);

@@ -23,11 +23,13 @@ export interface Running {
   readonly stderr: Readable;
   /** Resolves when the process has ended and its output is closed; never rejects. */
   readonly exit: Promise<Exit>;
-  /**
-   * Signals the whole process group; harmless when it is gone. SIGKILL also closes the pipes on this side: what was handed
-   * them (an ssh master, say) may hold them open long after the process itself has died.
-   */
+  /** Signals the whole process group; harmless when it is gone. */
   kill(signal?: NodeJS.Signals): void;
+  /**
+   * SIGKILL, and the pipes are closed on this side too: what was handed them (an ssh master, say) may hold them open long
+   * after the process itself has died, and `exit` would wait for it. What they still held is lost.
+   */
+  abandon(): void;
 }
 
 const living = new Set<Running>();
@@ -58,10 +60,9 @@ export function start(command: Command): Running {
     stdout: child.stdout!,
     stderr: child.stderr!,
     exit,
-    kill(signal = "SIGKILL") {
-      if (!living.has(running)) return;
-      killGroup(child, signal);
-      if (signal !== "SIGKILL") return;
+    kill: (signal = "SIGKILL") => killGroup(child, signal),
+    abandon() {
+      killGroup(child, "SIGKILL");
       child.stdout?.destroy();
       child.stderr?.destroy();
     },

@@ -268,7 +268,7 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
         kill() {
           if (ended) return;
           line.connection.abandon(opened.controlPath);
-          running.kill("SIGKILL");
+          running.abandon();
         },
       };
     },

@@ -2,7 +2,7 @@ import type { TargetState, TargetStatus } from "../../protocol/targets.ts";
 import type { Clock } from "../clock.ts";
 import { evidenceOf, judge, type GuestSight, type PowerSight, type Sights } from "./judge.ts";
 
-export interface WatchedTarget {
+interface WatchedTarget {
   readonly name: string;
   readonly isDefault: boolean;
   /** Asks the guest for a sign of life; null where no guest side is configured. Never rejects, always settles. */

@@ -39,7 +39,7 @@ export class AttachedSession {
   /** False until the replay after the first attach has ended. */
   caughtUp = $state(false);
   earlier = $state<"none" | "some" | "loading" | "failed">("none");
-  running = $derived.by(() => this.transcript.running ?? this.#openTurn());
+  running = $derived(this.transcript.running);
   readonly id: SessionId;
   readonly link: Link;
 
@@ -157,16 +157,6 @@ export class AttachedSession {
   }
 
   /** A long Turn may have begun before the tail: its later Events still say that it runs. */
-  #openTurn(): Transcript["running"] {
-    if (this.transcript.lastId < 0) return undefined;
-    const turn = this.#events.findLast((event) => event.turn !== undefined)?.turn;
-    const isEnd = (event: StoredEvent) =>
-      event.kind === "turn_end" && (event.turn === undefined || event.turn === turn);
-    const end = this.#events.findLastIndex(isEnd);
-    if (turn === undefined || this.#events.findIndex((event) => event.turn === turn) <= end) return undefined;
-    const first = this.#events.find((event) => event.turn === turn);
-    return first && { turn, since: first.at };
-  }
 }
 
 /** Kinds from a newer server, and what is broken, are left out; their ids still count as seen. */

@@ -1,10 +1,10 @@
-import type { Cut } from "../../../protocol/events.ts";
+import { eventBytesMax, type Cut } from "../../../protocol/events.ts";
 
 /**
- * Bytes of one text as JSON, so that its Event stays under the 8 MiB that one may have. Beyond it the end is cut off, and
+ * Bytes of one text as JSON, with room for the rest of its Event. Beyond it the end is cut off, and
  * the Event says how long it was.
  */
-export const textBytesMax = 7 * 1024 * 1024;
+export const textBytesMax = eventBytesMax - 1024 * 1024;
 
 /** The text, or its beginning with how many bytes (UTF-8) there were. */
 export function bounded(text: string): { readonly text: string; readonly cut?: Cut } {

@@ -145,11 +145,9 @@ function asSdkProcess(cage: Cage): SpawnedProcess {
       void cage.kill();
       return true;
     },
-    on: (event: string, listener: (...args: never[]) => void) => void life.on(event, listener as () => void),
-    once: (event: string, listener: (...args: never[]) => void) =>
-      void life.once(event, listener as () => void),
-    off: (event: string, listener: (...args: never[]) => void) =>
-      void life.off(event, listener as () => void),
+    on: (event: string, listener: Parameters<typeof life.on>[1]) => void life.on(event, listener),
+    once: (event: string, listener: Parameters<typeof life.on>[1]) => void life.once(event, listener),
+    off: (event: string, listener: Parameters<typeof life.on>[1]) => void life.off(event, listener),
   };
   return view;
 }

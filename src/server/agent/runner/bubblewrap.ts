@@ -59,7 +59,7 @@ function cage(running: Running): Cage {
   const kill = () => (killed ??= killAll());
   return {
     // Looked up while it surely lives: when bwrap outside has gone, pid 1, dying, is nobody's child that could be found.
-    running: { ...running, stdout: guardLines(running.stdout, { first, tooLong: kill }) },
+    running: { ...running, stdout: guardLines(running.stdout, { first, tooLong: () => void kill() }) },
     async sweep() {
       const from = first();
       return from === undefined || endAll(() => descendants(from).filter((pid) => innerPid(pid) !== 2));

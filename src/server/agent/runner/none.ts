@@ -45,7 +45,10 @@ function bareCage(order: Order, cwd: string): Cage {
   // Once only: later the number may be another's.
   const kill = () => (killed ??= killAll());
   return {
-    running: { ...running, stdout: guardLines(running.stdout, { first: () => {}, tooLong: kill }) },
+    running: {
+      ...running,
+      stdout: guardLines(running.stdout, { first: () => {}, tooLong: () => void kill() }),
+    },
     sweep: async () => !linux || endAll(() => find().filter((pid) => pid !== agent)),
     kill,
   };

@@ -14,7 +14,7 @@ export interface StreamDeps extends StreamFileDeps {
 }
 
 /** What waits or is being written, over all streams and in each: an append beyond it is refused as "overloaded". */
-export interface QueueBounds {
+interface QueueBounds {
   readonly bytesMax: number;
   readonly streamBytesMax: number;
   bytes: number;
