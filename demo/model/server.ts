@@ -37,7 +37,7 @@ export async function startModel(options: ModelOptions): Promise<Model> {
   let requests = 0;
   const server = createServer((request, response) => {
     if (request.method === "HEAD") return void response.writeHead(404).end();
-    if (request.method !== "POST" || new URL(request.url ?? "/", "http://model").pathname !== "/v1/messages")
+    if (request.method !== "POST" || request.url?.split("?")[0] !== "/v1/messages")
       return fail(response, 404, "not_found_error", "This stand-in answers POST /v1/messages only.");
     void receive(request).then((body) => {
       if (body === null) return fail(response, 413, "request_too_large", "The request is too large.");

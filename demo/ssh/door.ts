@@ -52,7 +52,9 @@ function isOurKey(attempt: AuthContext, { publicKey, users }: DoorOptions): bool
   if (attempt.key.algo !== ours.type || !attempt.key.data.equals(ours.getPublicSSH())) return false;
   // Without a signature the client only asks whether the key would do.
   if (attempt.signature === undefined || attempt.blob === undefined) return true;
-  return ours.verify(attempt.blob, attempt.signature, attempt.hashAlgo);
+  // Typed as a boolean, it answers an Error when the cryptography throws; and an Error is truthy.
+  const valid: unknown = ours.verify(attempt.blob, attempt.signature, attempt.hashAlgo);
+  return valid === true;
 }
 
 function serve(client: Connection, onExec: (command: string, channel: ServerChannel) => void): void {

@@ -144,6 +144,7 @@ export async function compose({
     isolation: config.isolation,
     instructions: definition.text,
     ...(config.agent.claudePath !== null && { claudePath: config.agent.claudePath }),
+    model: config.agent.model ?? undefined,
     endpoint: model.endpoint,
     env: agentEnv,
     agentsWarmMax: config.agent.warmMax,
@@ -243,7 +244,7 @@ export async function compose({
           port: listening.port,
           mintLink: () => auth.mintLink(),
         }).catch((error: Error) => {
-          log.warn(`\`breakglass link\` cannot reach this server: ${error.message}`);
+          log.warn(`\`npm run link\` cannot reach this server: ${error.message}`);
           return null;
         })
       : null;

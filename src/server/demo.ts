@@ -61,12 +61,11 @@ function act(controlPath: string, what: string): Promise<void> {
     let text = "";
     socket.setTimeout(actMs, () => socket.destroy(new Error("The demo machine did not answer.")));
     socket.on("connect", () => socket.write(`${JSON.stringify({ do: what })}\n`));
-    socket.on("data", (chunk) => {
-      text += chunk.toString();
-      if (!text.includes("\n")) return;
-      socket.end();
-      resolve();
-    });
+    socket.on("data", (chunk) => (text += chunk.toString()));
     socket.on("error", reject);
+    socket.on("close", () => {
+      if (/^\{"ok":true/.test(text)) resolve();
+      else reject(new Error("The demo machine did not do it: it may be off. Start it, then try again."));
+    });
   });
 }

@@ -22,7 +22,7 @@ test("only https promises https, and only the private is kept out of caches", ()
   expect(stage({ publicUrl }).auth.securityHeaders("/api/x")["Strict-Transport-Security"]).toBe(
     "max-age=31536000",
   );
-  for (const path of ["/api", "/api/session", "/rescue", "/metrics"])
+  for (const path of ["/api", "/api/session"])
     expect(stage().auth.securityHeaders(path)["Cache-Control"]).toBe("no-store");
   for (const path of ["/", "/apiary", "/assets/main.js"])
     expect(stage().auth.securityHeaders(path)).not.toHaveProperty("Cache-Control");

@@ -62,7 +62,7 @@ test.each([
   const response = await fetch(url + path, { method });
   const { detail } = (await response.json()) as { detail: string };
   expect([response.status, sent]).toEqual([401, []]);
-  expect(detail).toContain("breakglass link");
+  expect(detail).toContain("npm run link");
 });
 
 test("a prompt is answered at once, and the turn is seen by whoever attaches, before or after", async () => {

@@ -126,7 +126,7 @@ async function readHead(store: AuditDeps["store"]): Promise<AuditHead> {
   const [newest] = await store.read(auditStream, id - 1, 1);
   if (typeof newest?.["hash"] !== "string")
     throw new Error(
-      "The newest audit entry has no hash. `breakglass audit verify` says which entry is wrong.",
+      "The newest audit entry has no hash. Its chain is broken before it: `verify` in audit/verify.ts says where.",
     );
   return { id, hash: newest["hash"] };
 }

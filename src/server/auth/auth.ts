@@ -51,14 +51,14 @@ export interface Auth {
   mintLink(name?: string): string;
   /** Trades a link's secret or a bearer token for a cookie. */
   login(request: AuthRequest, credential: string): LoggedIn | Refused;
-  /** Voids the cookie of this request, if it has one. The answer is the Set-Cookie that removes it. */
-  logout(request: AuthRequest): { readonly setCookie: string };
+  /** Voids the cookie of this request, if it has one, whatever its scope. `setCookie` removes it. */
+  logout(request: AuthRequest): { readonly kind: "out"; readonly setCookie: string } | Refused;
   /** For every answer, errors too. */
   securityHeaders(path: string): Readonly<Record<string, string>>;
 }
 
 const howToGetIn =
-  "Nobody is signed in, and nothing was done. Open a one-time link (`breakglass link` prints one), or send a bearer token.";
+  "Nobody is signed in, and nothing was done. Open a one-time link (`npm run link` prints one), or send a bearer token.";
 
 export function createAuth({ clock, random, secret, config }: AuthDeps): Auth {
   const { tokens } = config.auth;
@@ -146,14 +146,16 @@ export function createAuth({ clock, random, secret, config }: AuthDeps): Auth {
       const token = bearers.find(credential);
       if (token !== undefined) return { kind: "in", name: token.name, setCookie: cookies.forToken(token) };
       const detail =
-        "That link or token is not valid: a link works once and for 10 minutes. `breakglass link` prints a new one.";
+        "That link or token is not valid: a link works once and for 10 minutes. `npm run link` prints a new one.";
       return wrongCredential(request, detail);
     },
 
     logout(request) {
+      const origin = origins.judge(request);
+      if (origin.kind === "foreign") return refused(403, origin.detail);
       const cookie = cookies.read(headerValues(request, "cookie"));
       if (cookie !== undefined) cookies.revoke(cookie);
-      return { setCookie: cookies.removal };
+      return { kind: "out", setCookie: cookies.removal };
     },
 
     securityHeaders: createSecurityHeaders({ https: isHttps(config.publicUrl) }),

@@ -19,7 +19,7 @@ export function overShare(power: Power, clock: Clock, target: string, verb: Verb
   if (!verbs[verb].mutating) return null;
   const since = new Date(clock.now().getTime() - hourMs).toISOString();
   const mine = power
-    .history(target)
+    .history(target, Number.POSITIVE_INFINITY)
     .filter((each) => each.by === agentActor && verbs[each.verb].mutating && each.requested_at > since);
   if (mine.length < agentVerbsPerHourMax) return null;
   return `agents have already used ${agentVerbsPerHourMax} mutating verbs on ${target} within an hour. ${verb} was not sent: tell the operator what you saw and what you recommend.`;

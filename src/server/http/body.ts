@@ -4,8 +4,8 @@ import { bodyBytesMax, problemOf } from "./requests.ts";
 import { Refusal } from "./refusal.ts";
 
 /** The JSON body as `schema` wants it. Throws a Refusal: 422, whatever is wrong with it. */
-export async function jsonBody<T>(c: Context, schema: z.ZodType<T>): Promise<T> {
-  return checked(schema, parse(await readText(c)));
+export async function jsonBody<T>(c: Context, schema: z.ZodType<T>, bytesMax = bodyBytesMax): Promise<T> {
+  return checked(schema, parse(await readText(c, bytesMax)));
 }
 
 /** The query string as `schema` wants it. Throws a Refusal: 422. */
@@ -19,16 +19,13 @@ function checked<T>(schema: z.ZodType<T>, value: unknown): T {
   return result.data;
 }
 
-async function readText(c: Context): Promise<string> {
+async function readText(c: Context, bytesMax: number): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of c.req.raw.body ?? []) {
     bytes += chunk.byteLength;
-    if (bytes > bodyBytesMax) {
-      throw new Refusal(
-        422,
-        `The body is larger than ${bodyBytesMax} bytes. Nothing was started; send less.`,
-      );
+    if (bytes > bytesMax) {
+      throw new Refusal(422, `The body is larger than ${bytesMax} bytes. Nothing was started; send less.`);
     }
     chunks.push(chunk);
   }

@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 const controlPathBytesMax = 103;
 
 /**
- * The door for whoever owns the data directory: a unix socket, 0600, that `breakglass link` knocks at. Only the process
+ * The door for whoever owns the data directory: a unix socket, 0600, that `npm run link` knocks at. Only the process
  * that holds the data directory opens it, so that a socket left by a killed one may be removed.
  * Rejects when it cannot be opened; the server works without it.
  */

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { relative } from "node:path";
 import { serveStatic } from "@hono/node-server/serve-static";
 import { Hono } from "hono";
 import type { Env } from "./env.ts";
@@ -18,10 +19,8 @@ export function pageRoutes(folder: string): Hono<Env> {
       root: folder,
       precompressed: true,
       onFound: (path, c) => {
-        c.header(
-          "Cache-Control",
-          path.includes("/assets/") ? "public, max-age=31536000, immutable" : "no-cache",
-        );
+        const isHashed = relative(folder, path).startsWith("assets/");
+        c.header("Cache-Control", isHashed ? "public, max-age=31536000, immutable" : "no-cache");
         c.header("Vary", "Accept-Encoding");
       },
     }),

@@ -8,6 +8,9 @@ import { parseVerb, verbNames, type Verb } from "../../protocol/verbs.ts";
 /** JSON escapes may make a prompt six times as long; beyond this nothing is read. */
 export const bodyBytesMax = 6 * promptBytesMax + 64 * 1024;
 
+/** Of a login, which is read before anybody is known. */
+export const loginBytesMax = 8 * 1024;
+
 const uuid = z.custom<Uuid>(isUuid, "must be a UUID in lower case, made by the client.");
 
 /** Unknown fields pass here and are ignored: clients of the first contract may send more. */

@@ -1,4 +1,5 @@
 import type { SessionId } from "../../protocol/ids.ts";
+import { redact } from "../audit/redact.ts";
 import type { Clock } from "../clock.ts";
 import type { Store, StoredRecord } from "../store/store.ts";
 import { sessionsListedMax } from "./limits.ts";
@@ -49,7 +50,7 @@ export class Catalogue {
     by: string,
   ): Promise<void> {
     if (change.name !== undefined)
-      await this.#append({ kind: "renamed", session: id, name: change.name, by });
+      await this.#append({ kind: "renamed", session: id, name: redact(change.name), by });
     if (change.archived !== undefined)
       await this.#append({ kind: "archived", session: id, archived: change.archived, by });
   }

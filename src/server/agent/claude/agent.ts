@@ -21,6 +21,8 @@ export interface ClaudeAgentOptions extends TurnLimits {
   readonly instructions: string;
   /** The agent's executable; default: the one that came with the SDK. */
   readonly claudePath?: string;
+  /** The model of Turns that name none; undefined: the agent's own default. */
+  readonly model?: string | undefined;
   /** Where the model is and by what right. Asked at every Turn: when the answer changes the process is started anew. */
   readonly endpoint: () => { readonly env: Readonly<Record<string, string>> };
   /** Further environment that the deployment lets through, for example NODE_EXTRA_CA_CERTS. */
@@ -139,9 +141,14 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
       extra: options.env ?? {},
       apiTimeoutMs: options.apiTimeoutMs,
       instructions: options.instructions,
-      model: request.model,
+      model: request.model ?? options.model,
     };
-    const launch = JSON.stringify([environment(setting), door.binDir, door.socketPath, request.model]);
+    const launch = JSON.stringify([
+      environment(setting),
+      door.binDir,
+      door.socketPath,
+      request.model ?? options.model,
+    ]);
     const known = seats.get(session);
     if (known !== undefined && known.worker.alive() && known.launch === launch) {
       known.busy = true;
@@ -230,5 +237,5 @@ function missing(executable: string | undefined): string | null {
   if (executable !== undefined && existsSync(executable)) return null;
   const where =
     executable === undefined ? "it did not come with the installed packages" : `there is no ${executable}`;
-  return `The agent is not installed: ${where}. Install again without --omit=optional, or name the executable in BREAKGLASS_CLAUDE. Power verbs and /rescue work without it.`;
+  return `The agent is not installed: ${where}. Install again without --omit=optional, or name the executable in BREAKGLASS_CLAUDE. The power buttons work without it.`;
 }

@@ -5,7 +5,7 @@ import type { Result } from "./messages.ts";
 const quotedCharsMax = 2000;
 
 const whole = "The session and its log are whole.";
-const without = "Power verbs and /rescue work without the model.";
+const without = "The power buttons work without the model.";
 
 /** What the agent's failed result means: what happened, what is still true, what to do next. */
 export function explainResult({ apiStatus, text }: Result): string {

@@ -82,7 +82,7 @@ type Tried = { readonly fence: readonly string[] } | { readonly problem: string 
 async function tryFences(bwrap: string | undefined, outside: readonly string[]): Promise<Tried> {
   const mend =
     "Install bubblewrap and allow user namespaces, or set BREAKGLASS_ISOLATION=none to let it run with the server's own rights. " +
-    "Power verbs and /rescue work without the agent.";
+    "The power buttons work without the agent.";
   if (bwrap === undefined)
     return { problem: `The agent cannot be confined: bubblewrap is not installed. ${mend}` };
   let said = "";

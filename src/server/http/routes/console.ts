@@ -22,7 +22,9 @@ export function consoleRoutes({ facts, targets, actions }: ConsoleRoutesDeps): H
     const action = actions.get(c.req.param("action"));
     if (action === undefined)
       throw new Refusal(404, "There is no such button here; the demo may not be running.");
-    await action();
+    await action().catch((error: Error) => {
+      throw new Refusal(409, error.message);
+    });
     return c.body(null, 204);
   });
 

@@ -4,14 +4,14 @@ import { authRequest } from "../../auth/request.ts";
 import { jsonBody } from "../body.ts";
 import type { Env } from "../env.ts";
 import { Refusal } from "../refusal.ts";
-import { loginBody } from "../requests.ts";
+import { loginBody, loginBytesMax } from "../requests.ts";
 
 /** The only routes under /api that need no identity: they make one, or end one. */
 export function loginRoutes(auth: Auth): Hono<Env> {
   const routes = new Hono<Env>();
 
   routes.post("/login", async (c) => {
-    const body = await jsonBody(c, loginBody);
+    const body = await jsonBody(c, loginBody, loginBytesMax);
     const answer = auth.login(authRequest(c.env.incoming), "link" in body ? body.link : body.token);
     if (answer.kind === "refused") throw new Refusal(answer.status, answer.detail, answer.headers);
     c.header("Set-Cookie", answer.setCookie);
@@ -19,9 +19,9 @@ export function loginRoutes(auth: Auth): Hono<Env> {
   });
 
   routes.post("/logout", (c) => {
-    const admitted = auth.admit(authRequest(c.env.incoming));
-    if (admitted.kind === "refused" && admitted.status === 403) throw new Refusal(403, admitted.detail);
-    c.header("Set-Cookie", auth.logout(authRequest(c.env.incoming)).setCookie);
+    const answer = auth.logout(authRequest(c.env.incoming));
+    if (answer.kind === "refused") throw new Refusal(answer.status, answer.detail, answer.headers);
+    c.header("Set-Cookie", answer.setCookie);
     return c.body(null, 204);
   });
 
