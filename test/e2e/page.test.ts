@@ -68,7 +68,8 @@ describe.each(["phone", "desk"] as const)("on a %s", (size) => {
     async () => {
       const { page, server, errors, shot } = await arrive(size);
       const state = page.getByRole("banner").or(page.locator("header")).first();
-      await expect.poll(() => state.innerText(), { timeout: 60_000 }).toMatch(/up/i);
+      await expect.poll(() => state.innerText(), { timeout: 60_000 }).toMatch(/\bup\b/i);
+      if (size === "phone") await page.getByRole("button", { name: /More$/ }).click();
       await page.getByRole("button", { name: "Freeze its disk" }).click();
       await expect.poll(() => state.innerText(), { timeout: 60_000 }).toMatch(/stall/i);
       await shot("3-stalled");
@@ -104,7 +105,7 @@ describe.each(["phone", "desk"] as const)("on a %s", (size) => {
         )
         .toBe("done");
       await shot("6-cycled");
-      await expect.poll(() => state.innerText(), { timeout: 60_000 }).toMatch(/up/i);
+      await expect.poll(() => state.innerText(), { timeout: 60_000 }).toMatch(/\bup\b/i);
       expect(errors).toEqual([]);
     },
   );

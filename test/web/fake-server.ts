@@ -39,7 +39,7 @@ export type Twist =
   | { readonly kind: "lose" }
   | { readonly kind: "lose-before" };
 
-/** The API of DESIGN section 5 as a page sees it, told by a test what happens. */
+/** The API of docs/protocol.md as a page sees it, told by a test what happens. */
 export class FakeServer {
   facts: ConsoleFacts = someFacts();
   readonly sessions: SessionSummary[] = [];
@@ -281,7 +281,11 @@ function someFacts(): ConsoleFacts {
     mode: "supervised",
     isolation: "bubblewrap",
     agent_problem: null,
-    presets: names.map((name, n) => ({ name, about: about[n]!, prompt: `Preset: ${name}` })),
+    presets: names.map((name, n) => ({
+      name,
+      about: about[n]!,
+      prompt: `Look at devvm: ${name}. Change nothing.`,
+    })),
     notices: [],
     targets: [
       {

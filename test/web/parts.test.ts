@@ -60,6 +60,13 @@ describe("words", () => {
     });
   });
 
+  test("a reset that was accepted is no cure yet", () => {
+    const words = outcomeWords("reset", { kind: "done", changed: true, state: "running" });
+    expect(words.tone).toBe("warning");
+    expect(words.headline).toBe("Reset accepted. Not yet known to be a cure.");
+    expect(words.detail).toContain("if it does not, cycle");
+  });
+
   test("what happened last names verb, time, person, and an end that was not good", () => {
     const brief = { id: "x", verb: "cycle", by: "ana", at: "2026-11-20T10:00:00.000Z", outcome: "done" };
     const now = Date.parse("2026-11-20T10:00:40.000Z");

@@ -54,7 +54,7 @@ test("a preset runs a whole turn, with words as they are written and findings at
   expect(await page.getByText("The root file system is", { exact: true }).count()).toBe(0);
   await page.getByRole("button", { name: "Send" }).waitFor();
   const [prompt] = server.asked("/prompt") as PromptRequest[];
-  expect(prompt?.prompt).toBe("Preset: Triage");
+  expect(prompt?.prompt).toBe("Look at devvm: Triage. Change nothing.");
   expect(errors).toEqual([]);
 });
 

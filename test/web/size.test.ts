@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildPage } from "../../scripts/build-page.ts";
 
-/** DESIGN section 11: the first load, own code and libraries, markdown and all. */
+/** The first load: own code and libraries, markdown and all. */
 const firstLoadBytesMax = 60_000;
 
 let folder: string;

@@ -26,7 +26,11 @@ Nothing was changed. The first command frees about 37 GiB and touches logs only.
 /** A Triage as it reads while it runs: prompt, words, a tool with its brokered command. */
 export function beginTriage(server: FakeServer, session: SessionId): void {
   const by = { turn, by: "agent" };
-  server.append(session, { kind: "user", text: "Preset: Triage" }, { turn, by: "ana" });
+  server.append(
+    session,
+    { kind: "user", text: "Look at devvm: Triage. Change nothing." },
+    { turn, by: "ana" },
+  );
   server.append(session, { kind: "session", session_id: "agent-1" }, by);
   server.append(session, { kind: "text", text: "I look at load, memory, disks and failed units first." }, by);
   call(server, session, 0, "uptime && free -m", " 09:41:02 up 12 days, load average: 0.42, 0.38, 0.30\n");

@@ -155,8 +155,6 @@ export class AttachedSession {
     } else this.transcript = reduceAll(this.transcript, events);
     this.#upward.events(events);
   }
-
-  /** A long Turn may have begun before the tail: its later Events still say that it runs. */
 }
 
 /** Kinds from a newer server, and what is broken, are left out; their ids still count as seen. */

@@ -66,8 +66,24 @@ function doneWords(verb: Verb, outcome: Outcome & { kind: "done" }): OutcomeWord
   if (verb === "status") return { tone: "quiet", headline: `The hypervisor says "${state}".`, detail: "" };
   if (verb === "forensics")
     return { tone: "good", headline: "Evidence gathered.", detail: "Nothing was changed." };
+  // A reset that was accepted leaves the same process, and with it what had wedged it.
+  if (verb === "reset")
+    return {
+      tone: "warning",
+      headline: "Reset accepted. Not yet known to be a cure.",
+      detail:
+        "The same QEMU process goes on. It is cured only when the machine answers again; if it does not, cycle.",
+    };
   const now = state === "stopped" ? "The machine is off, as asked." : `The machine is ${state}.`;
-  return { tone: "good", headline: now, detail: changed ? "" : "It was so already: nothing was changed." };
+  return {
+    tone: "good",
+    headline: now,
+    detail: changed
+      ? state === "running"
+        ? "It is up when it answers."
+        : ""
+      : "It was so already: nothing was changed.",
+  };
 }
 
 /** "cycled 40 s ago by ana"; an Operation that did not end well says so. */
