@@ -13,3 +13,10 @@ export const systemClock: Clock = {
     return () => clearTimeout(timer);
   },
 };
+
+/** The promise's value, or null when `ms` milliseconds have passed; what was begun goes on. */
+export async function within<T>(clock: Clock, ms: number, promise: Promise<T>): Promise<T | null> {
+  const { promise: passed, resolve } = Promise.withResolvers<null>();
+  const callOff = clock.after(ms, () => resolve(null));
+  return Promise.race([promise, passed]).finally(callOff);
+}

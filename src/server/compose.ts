@@ -8,9 +8,9 @@ import type { TargetStatus } from "../protocol/targets.ts";
 import { claudeAgent } from "./agent/claude/agent.ts";
 import { createAudit } from "./audit/audit.ts";
 import { createAuth } from "./auth/auth.ts";
-import { keepSecret } from "./auth/secret.ts";
+import { keepSecret, secretBytes } from "./auth/secret.ts";
 import { createBroker } from "./broker/broker.ts";
-import { systemClock } from "./clock.ts";
+import { systemClock, within } from "./clock.ts";
 import type { Config, Problem } from "./config/config.ts";
 import type { Demo } from "./demo.ts";
 import { createApp } from "./http/app.ts";
@@ -71,7 +71,7 @@ const agentIdleMs = 10 * 60_000;
 /** A request to the model without an answer counts as failed after this long. */
 const apiTimeoutMs = 120_000;
 /** A data directory that has not opened by then hangs: the server starts without it. */
-const storeOpenMs = 15_000;
+const storeOpenMs = 8_000;
 /** Connections that do not end by themselves get this long. */
 const connectionGraceMs = 500;
 
@@ -103,11 +103,14 @@ export async function compose({
     onLoss: ({ action, actor }, reason) =>
       log.warn(`not recorded in the audit log: ${action} by ${actor}. ${reason}`),
   });
-  const secret = keepSecret({
-    dataDir: config.dataDir,
-    random: randomBytes,
-    onTrouble: (sentence) => log.warn(sentence),
-  });
+  const secret =
+    storeProblem === null
+      ? keepSecret({
+          dataDir: config.dataDir,
+          random: randomBytes,
+          onTrouble: (sentence) => log.warn(sentence),
+        })
+      : randomBytes(secretBytes);
   const auth = createAuth({ clock, random: randomBytes, secret, config });
 
   const ssh = await openSsh({
@@ -199,7 +202,10 @@ export async function compose({
     streams.operationChanged(news);
     if (news.output !== undefined) return;
     watch.changed();
-    if (news.operation.settled_at !== undefined) watch.lookNow(news.operation.target);
+    const { by, verb, target, outcome } = news.operation;
+    if (outcome === undefined) return;
+    void audit.record({ actor: by, action: `verb ${verb}`, target, outcome: outcome.kind });
+    watch.lookNow(target);
   });
 
   const presets = [...(config.presets ?? defaultPresets), ...(demo ? [repairPreset] : [])];
@@ -254,14 +260,15 @@ export async function compose({
     mintLink: () => auth.mintLink(),
     async close() {
       watch.close();
-      await sessions.close();
+      // Each has its share of the time that the whole may take; what hangs is left, and settled at the next start.
+      const step = (ms: number, ...ends: Promise<unknown>[]) => within(clock, ms, Promise.all(ends));
+      await step(1_500, sessions.close());
       streams.close();
       await listening.close(connectionGraceMs);
       control?.close();
-      await Promise.all([broker.close(), agent.close(), power.close()]);
-      await ssh.close();
-      await store.close();
-      await demo?.close();
+      await step(1_000, broker.close(), agent.close(), power.close());
+      await step(500, ssh.close(), demo?.close() ?? Promise.resolve());
+      await step(800, store.close());
     },
   };
 }

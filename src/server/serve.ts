@@ -40,7 +40,9 @@ export async function serve({ env, wantsDemo, ownAddresses }: ServeOptions): Pro
   );
   if (listening === undefined) return;
 
-  const { compose, createLog, killAll, startDemo } = await loadRooms();
+  let running: Running | null = null;
+  endInOrder(() => running);
+  const { compose, createLog, endIfStuck, killAll, startDemo } = await loadRooms();
   const isDemo = wantsDemo && read.nothingConfigured;
   const log = createLog(isDemo ? "warn" : "info");
   // That no Target is configured is why there is a demo.
@@ -48,6 +50,8 @@ export async function serve({ env, wantsDemo, ownAddresses }: ServeOptions): Pro
     ({ option }) => !(isDemo && option === "BREAKGLASS_DEVVM_HOST"),
   );
   for (const finding of findings) log.warn(sentence(finding));
+  // A mistake of ours in one corner must not take the power path along: this process is what a machine depends on.
+  process.on("unhandledRejection", (error) => log.error(error, "something failed that nobody waited for"));
 
   const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
   let server: Server;
@@ -69,7 +73,7 @@ export async function serve({ env, wantsDemo, ownAddresses }: ServeOptions): Pro
     await listening.close(0);
     return fail(`The server did not start. ${error instanceof Error ? error.message : String(error)}`);
   }
-  endInOrder(server, log, killAll);
+  running = { server, log, clearUp: () => (killAll(), endIfStuck()) };
   announce(config, listening.port, server, isDemo);
 }
 
@@ -96,9 +100,10 @@ async function loadRooms() {
   }
   const { createLog } = await import("./log.ts");
   const { killAll } = await import("./process/start.ts");
+  const { endIfStuck } = await import("./process/end-if-stuck.ts");
   const { startDemo } = await import("./demo.ts");
   const { compose } = await import("./compose.ts");
-  return { compose, createLog, killAll, startDemo };
+  return { compose, createLog, endIfStuck, killAll, startDemo };
 }
 
 /** Only what a network needs: the agent gets nothing else of our environment. */
@@ -153,21 +158,30 @@ function announce(config: Config, port: number, server: Server, isDemo: boolean)
   process.stdout.write(`${lines.join("\n")}\n`);
 }
 
-function endInOrder(server: Server, log: Log, killAll: () => void): void {
-  const leave = () => {
-    killAll();
-    process.exit(0);
-  };
+interface Running {
+  readonly server: Server;
+  readonly log: Log;
+  /** The very last before the exit. */
+  readonly clearUp: () => void;
+}
+
+/** Before there is a server there is nothing to settle. */
+function endInOrder(running: () => Running | null): void {
   let ending = false;
   const end = (signal: NodeJS.Signals) => {
     if (ending) return;
     ending = true;
+    const now = running();
+    if (now === null) return process.exit(0);
+    const { server, log, clearUp } = now;
     log.info(`${signal}: ending in order`);
+    const leave = () => {
+      clearUp();
+      process.exit(0);
+    };
     setTimeout(() => {
       log.warn("the end took too long; what was not settled will be at the next start");
-      killAll();
-      // Not exit(): it waits for threads, and one that hangs in a disk never ends.
-      process.kill(process.pid, "SIGKILL");
+      leave();
     }, closeMs);
     server.close().then(leave, (error: unknown) => {
       log.error(error, "the end was not in order; what was not settled will be at the next start");

@@ -147,7 +147,7 @@ test("nobody signed in is 401, before any question of origin", () => {
     expect(auth.admit(request(method, { Origin: "https://evil.example" }))).toMatchObject({
       kind: "refused",
       status: 401,
-      detail: expect.stringContaining("breakglass link"),
+      detail: expect.stringContaining("npm run link"),
     });
 });
 

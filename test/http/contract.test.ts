@@ -1,3 +1,4 @@
+import { connect } from "node:net";
 import { expect, test } from "vitest";
 import { outcomeOf, type HostReport } from "../../src/protocol/outcome.ts";
 import type { Hypervisor } from "../../src/server/power/hypervisor.ts";
@@ -45,6 +46,29 @@ test("health needs nobody's name", async () => {
     200,
     { status: "ok", service: "claude-breakglass" },
   ]);
+});
+
+test("health is told to HEAD and with a query as well, and what is no HTTP gets a sentence", async () => {
+  const { url } = await startApp({ agent: echo });
+  expect((await fetch(`${url}/health`, { method: "HEAD" })).status).toBe(200);
+  expect((await fetch(`${url}/health?probe=1`)).status).toBe(200);
+  const { port } = new URL(url);
+  const answer = await new Promise<string>((resolve) => {
+    let text = "";
+    const socket = connect(Number(port), "127.0.0.1", () => socket.write("nonsense\r\n\r\n"));
+    socket.on("data", (chunk) => (text += chunk.toString())).on("close", () => resolve(text));
+  });
+  expect(JSON.parse(answer.split("\r\n\r\n")[1] ?? "")).toEqual({ detail: expect.any(String) });
+});
+
+test("HEAD on a stream is answered, and holds no place", async () => {
+  const app = await startApp({ agent: echo });
+  const id = await newSession(app);
+  const answer = await fetch(`${app.url}/api/session/${id}/stream`, {
+    method: "HEAD",
+    headers: app.authorization,
+  });
+  expect([answer.status, app.streams.count]).toEqual([200, 0]);
 });
 
 test.each([

@@ -1,14 +1,17 @@
 import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, request, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import type { SessionId } from "../../src/protocol/ids.ts";
 import type { TargetStatus } from "../../src/protocol/targets.ts";
 import { systemClock } from "../../src/server/clock.ts";
 import { startOf, Streams, type AttachRequest } from "../../src/server/http/stream.ts";
 import type { Session } from "../../src/server/sessions/session.ts";
 import type { Store } from "../../src/server/store/store.ts";
 import { scriptedAgent } from "../doubles/agent.ts";
-import { openSessions, scratchStore } from "../doubles/sessions.ts";
+import { openSessions, scratchFolder, scratchStore } from "../doubles/sessions.ts";
 import { EventStream } from "./event-stream.ts";
 
 const quiet = scriptedAgent(async () => "done");
@@ -16,10 +19,13 @@ const turn = "22222222-2222-4222-8222-222222222222";
 const up = [{ name: "devvm", state: "up" }] as unknown as readonly TargetStatus[];
 
 /** The real streams over a real store behind a bare server: what an attached client meets, without the doors. */
-async function rig(options: { readonly keepaliveMs?: number } = {}) {
-  const store = await scratchStore();
-  const sessions = await openSessions(store, quiet);
-  const session = await sessions.get(await sessions.create("ana"));
+async function rig(
+  options: { readonly keepaliveMs?: number; readonly directory?: string; readonly id?: SessionId } = {},
+) {
+  const directory = options.directory ?? scratchFolder();
+  const store = await scratchStore(directory);
+  const sessions = await openSessions(store, quiet, { report: () => {} });
+  const session = await sessions.get(options.id ?? (await sessions.create("ana")));
   if (session === undefined) throw new Error("no session");
   const problems: unknown[] = [];
   const streams = new Streams({
@@ -47,7 +53,7 @@ async function rig(options: { readonly keepaliveMs?: number } = {}) {
     server.close();
   });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-  return { store, session, streams, url, responses, problems };
+  return { store, session, streams, url, responses, problems, directory };
 }
 
 async function append(store: Store, session: Session, count: number, text = "x"): Promise<void> {
@@ -185,6 +191,23 @@ test("the end of the server ends every stream with a time to come back", async (
   streams.close();
   await stream.until(({ ended }) => ended);
   expect(stream.frames.at(-1)).toEqual({ retry: 1_000 });
+});
+
+test("what is damaged is told once and left out, and behind it the log goes on", async () => {
+  const { store, session, directory } = await rig();
+  await append(store, session, 50);
+  await store.close();
+  const file = join(directory, "streams", "session", `${session.id}.sse`);
+  const bytes = readFileSync(file);
+  bytes[bytes.indexOf('"x20"')] = 0x27;
+  writeFileSync(file, bytes);
+  const damaged = await rig({ directory, id: session.id });
+  const stream = await EventStream.open(damaged.url);
+  await stream.until(caughtUp);
+  expect(stream.named("damage")).toHaveLength(1);
+  expect(stream.ids.at(0)).toBe(0);
+  expect(stream.ids.at(-1)).toBe(49);
+  expect(stream.ids).not.toContain(20);
 });
 
 test("a client that has left leaves nothing behind", async () => {

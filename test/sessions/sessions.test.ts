@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { ExecStarted } from "../../src/protocol/events.ts";
 import type { SessionDoor } from "../../src/server/sessions/session.ts";
@@ -243,8 +245,101 @@ test("an unknown id opens nothing", async () => {
   expect(await sessions.get("00000000-0000-4000-8000-000000000000")).toBeUndefined();
 });
 
+test("a damaged record costs itself and nothing else", async () => {
+  const directory = scratchFolder();
+  const store = await scratchStore(directory);
+  const sessions = await openSessions(store, echo);
+  const session = await newSession(sessions);
+  for (let round = 0; round < 20; round++) {
+    await sessions.prompt(session, {
+      ...say(`round ${round}`),
+      key: `11111111-1111-4111-8111-1111111111${10 + round}`,
+    });
+    await turnEnded(store, session);
+  }
+  await store.close();
+  const file = join(directory, "streams", "session", `${session.id}.sse`);
+  const bytes = readFileSync(file);
+  const at = bytes.indexOf("You said: round 7");
+  bytes[at] = bytes[at]! ^ 1;
+  writeFileSync(file, bytes);
+
+  const told: unknown[] = [];
+  const reopened = await openSessions(await scratchStore(directory), echo, {
+    report: (error) => void told.push(error),
+  });
+  const again = await reopened.get(session.id);
+  const late = { ...say("again"), key: "11111111-1111-4111-8111-111111111129" };
+  expect(await reopened.prompt(again!, late)).toEqual({ kind: "started" });
+  expect(told).toMatchObject([{ kind: "damaged" }]);
+});
+
+test("a crashed turn on a disk that takes nothing can still be read, and is settled when the disk takes it", async () => {
+  const directory = scratchFolder();
+  const store = await scratchStore(directory);
+  const id = await (await openSessions(store, echo)).create("ana");
+  await store.append(`session/${id}`, [{ kind: "user", text: "hello", at: "" }]);
+  let full = true;
+  const failing: Store = {
+    ...delegate(store),
+    append: async (...args) => {
+      if (full) throw new StoreError("unwritable", "The disk is full.");
+      return store.append(...args);
+    },
+  };
+  const sessions = await openSessions(failing, echo, { report: () => {} });
+  expect((await sessions.get(id))?.running).toBe(false);
+  full = false;
+  await sessions.get(id);
+  expect((await eventsOf(store, id)).at(-1)).toMatchObject({ kind: "turn_end", reason: "interrupted" });
+});
+
+test("stop in the moment of sending stops the turn that is about to begin", async () => {
+  const store = await scratchStore();
+  const agent = scriptedAgent(async (request) => {
+    await stopped(request);
+    return "cancelled";
+  });
+  const sessions = await openSessions(store, agent);
+  const session = await newSession(sessions);
+  const sent = sessions.prompt(session, say("wait"));
+  expect(await session.cancel()).toBe(true);
+  expect(await sent).toEqual({ kind: "started" });
+  expect((await eventsOf(store, session.id)).at(-1)).toMatchObject({ kind: "turn_end", reason: "cancelled" });
+});
+
+test("a session that somebody holds is never written by two, however many others are opened", async () => {
+  const store = await scratchStore();
+  const sessions = await openSessions(store, echo);
+  const held = await newSession(sessions);
+  for (let other = 0; other < 230; other++) await newSession(sessions);
+  expect(await sessions.get(held.id)).toBe(held);
+});
+
+test("a catalogue that cannot be read costs the list, not the server", async () => {
+  const store = await scratchStore();
+  const told: unknown[] = [];
+  const blind: Store = {
+    ...delegate(store),
+    read: async () => {
+      throw new StoreError("unwritable", "The file may not be read.");
+    },
+  };
+  const sessions = await openSessions(blind, echo, { report: (error) => void told.push(error) });
+  expect(sessions.list()).toEqual([]);
+  expect(told).toHaveLength(1);
+});
+
 function door(endTurn: () => Promise<void>): SessionDoor {
-  return { socketPath: "", token: "", binDir: "", busy: () => false, endTurn, close: async () => {} };
+  return {
+    socketPath: "",
+    token: "",
+    binDir: "",
+    busy: () => false,
+    beginTurn: () => {},
+    endTurn,
+    close: async () => {},
+  };
 }
 
 function delegate(store: Store): Store {

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-const secretBytes = 32;
+export const secretBytes = 32;
 
 /**
  * The secret that cookies are sealed with, kept in the data directory so that a restart signs nobody out. Where it cannot

@@ -37,7 +37,7 @@ export function createApp(deps: AppDeps): Answer {
   });
 
   app.use("/api/*", compress());
-  app.route("/api", loginRoutes(auth));
+  app.route("/api", loginRoutes(auth, audit));
 
   app.use("/api/*", async (c, next) => {
     const admitted = auth.admit(authRequest(c.env.incoming));

@@ -33,8 +33,14 @@ export function openControl(deps: {
     rmSync(path, { force: true });
     server.once("error", reject);
     server.listen(path, () => {
-      chmodSync(path, 0o600);
-      resolve({ close: () => server.close() });
+      try {
+        chmodSync(path, 0o600);
+        resolve({ close: () => server.close() });
+      } catch (error) {
+        // A door that others could open is none.
+        server.close();
+        reject(error);
+      }
     });
   });
 }

@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { Live } from "../sessions/live.ts";
-import type { Frames, Store } from "../store/store.ts";
+import { StoreError, type Frames, type Store } from "../store/store.ts";
 
 /** One read from the log; also what a connection that does not read may hold in memory. */
 const sliceBytes = 256 * 1024;
@@ -32,6 +32,7 @@ export class Follower {
   #blocked = false;
   #caughtUp = false;
   #ended = false;
+  #inGap = false;
 
   constructor(
     deps: {
@@ -52,6 +53,8 @@ export class Follower {
       this.#blocked = false;
       this.wake();
     });
+    // A client that has gone is told by "close"; what fails in between is no news.
+    response.on("error", () => {});
     this.#write(start.preamble);
     this.wake();
   }
@@ -118,8 +121,9 @@ export class Follower {
   }
 
   async #sendNext(): Promise<void> {
-    const frames = await this.#read(this.#cursor);
-    if (this.#ended) return;
+    const frames = await this.#read(this.#cursor).catch((error: unknown) => this.#skip(error));
+    if (this.#ended || frames === "skipped") return;
+    this.#inGap = false;
     if (frames !== null) {
       this.#cursor = frames.lastId;
       this.#write(frames.bytes);
@@ -131,8 +135,19 @@ export class Follower {
     }
   }
 
+  /** What is damaged is told once and left out: behind it the log can be read. */
+  #skip(error: unknown): "skipped" {
+    if (!(error instanceof StoreError) || error.kind !== "damaged") throw error;
+    if (!this.#inGap) this.#write(named("damage", { after: this.#cursor, detail: error.message }));
+    this.#inGap = true;
+    this.#cursor += 1;
+    this.#woken = true;
+    return "skipped";
+  }
+
   #write(data: string | Buffer): void {
-    if (data.length > 0 && !this.#response.write(data)) this.#blocked = true;
+    if (this.#ended || data.length === 0) return;
+    if (!this.#response.write(data)) this.#blocked = true;
   }
 }
 

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { Health } from "../../protocol/api.ts";
+import type { Duplex } from "node:stream";
+import type { ErrorBody, Health } from "../../protocol/api.ts";
 
 /** Bounds on what a client may keep open without asking for anything. */
 const headersTimeoutMs = 10_000;
@@ -36,11 +37,14 @@ export function listen({ host, port, headers }: ListenOptions): Promise<Listenin
   const server = createServer(
     { headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs },
     (request, response) => {
-      if (request.method === "GET" && request.url === "/health") sayHealthy(response, headers);
+      const asksHealth = request.url?.split("?")[0] === "/health";
+      if (asksHealth && (request.method === "GET" || request.method === "HEAD"))
+        sayHealthy(response, headers);
       else answer(request, response);
     },
   );
   server.maxConnections = connectionsMax;
+  server.on("clientError", refuseNonsense);
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, host, () => {
@@ -61,6 +65,15 @@ export function listen({ host, port, headers }: ListenOptions): Promise<Listenin
 function sayHealthy(response: ServerResponse, headers: Readonly<Record<string, string>>): void {
   const health: Health = { status: "ok", service: "claude-breakglass" };
   response.writeHead(200, { ...headers, "Content-Type": "application/json" }).end(JSON.stringify(health));
+}
+
+/** What is no HTTP gets the same shape of answer as everything else, and its connection ends. */
+function refuseNonsense(_error: Error, socket: Duplex): void {
+  if (!socket.writable) return void socket.destroy();
+  const body: ErrorBody = { detail: "This was no HTTP request that can be answered; nothing was done." };
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n${JSON.stringify(body)}`,
+  );
 }
 
 function close(server: Server, graceMs: number): Promise<void> {

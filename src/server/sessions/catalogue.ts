@@ -1,8 +1,8 @@
 import type { SessionId } from "../../protocol/ids.ts";
 import { redact } from "../audit/redact.ts";
-import type { Clock } from "../clock.ts";
-import type { Store, StoredRecord } from "../store/store.ts";
-import { sessionsListedMax } from "./limits.ts";
+import { within, type Clock } from "../clock.ts";
+import { readAll, type Store, type StoredRecord } from "../store/store.ts";
+import { catalogueMs, sessionsListedMax } from "./limits.ts";
 
 export interface SessionFacts {
   readonly id: SessionId;
@@ -12,24 +12,30 @@ export interface SessionFacts {
   readonly archived: boolean;
 }
 
+interface CatalogueDeps {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly report: (error: unknown) => void;
+}
+
 /** Which Sessions there are: a fold of the stream `catalogue`. */
 export class Catalogue {
-  readonly #deps: { readonly store: Store; readonly clock: Clock };
+  readonly #deps: CatalogueDeps;
   readonly #sessions = new Map<SessionId, SessionFacts>();
 
-  static async open(deps: { readonly store: Store; readonly clock: Clock }): Promise<Catalogue> {
+  /** Never rejects and never waits for long: without the list the server is still of use. What is missing is reported. */
+  static async open(deps: CatalogueDeps): Promise<Catalogue> {
     const catalogue = new Catalogue(deps);
-    for (let after = -1; ;) {
-      const records = await deps.store.read(stream, after, 1_000);
-      for (const record of records) catalogue.#note(record);
-      const last = records.at(-1);
-      if (last === undefined) return catalogue;
-      after = last.id;
-    }
+    await within(deps.clock, catalogueMs, catalogue.#load().catch(deps.report));
+    return catalogue;
   }
 
-  private constructor(deps: { readonly store: Store; readonly clock: Clock }) {
+  private constructor(deps: CatalogueDeps) {
     this.#deps = deps;
+  }
+
+  async #load(): Promise<void> {
+    for await (const record of readAll(this.#deps.store, stream, this.#deps.report)) this.#note(record);
   }
 
   get(id: SessionId): SessionFacts | undefined {

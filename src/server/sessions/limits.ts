@@ -10,8 +10,14 @@ export interface SessionLimits {
 export const promptKeysMax = 1_000;
 /** Sessions that are listed, newest first; older ones are still opened by their id. */
 export const sessionsListedMax = 5_000;
-/** Session writers in memory; the least recently used idle one is let go and folded again when asked for. */
+/** Session writers in memory; beyond it the least recently used one that nobody needs is let go, and folded again when asked for. */
 export const sessionsOpenMax = 200;
+/** A Session that was asked for within this time is needed: a slow phone may still be sending its prompt. */
+export const neededMs = 180_000;
+/** A prompt that is not on disk by then is refused, and its Turn never runs. */
+export const admitMs = 10_000;
+/** Then the server starts with as much of the catalogue as was read; the rest follows when the disk gives it. */
+export const catalogueMs = 2_000;
 /** Live text of the open block; beyond it deltas stop, and the stored text brings the whole. */
 export const openBlockCharsMax = 1024 * 1024;
 /** Of a prompt, as the name of a Session that nobody has named. */

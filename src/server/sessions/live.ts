@@ -28,6 +28,11 @@ export class Live {
     this.activity = null;
   }
 
+  /** Somebody is attached. */
+  get watched(): boolean {
+    return this.#onChange.size > 0;
+  }
+
   onChange(callback: () => void): () => void {
     this.#onChange.add(callback);
     return () => this.#onChange.delete(callback);

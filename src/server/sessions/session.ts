@@ -3,10 +3,10 @@ import type { SessionId, TurnId } from "../../protocol/ids.ts";
 import type { Mode } from "../../protocol/api.ts";
 import type { Agent, BrokerDoor, TurnEnd } from "../agent/agent.ts";
 import { redact } from "../audit/redact.ts";
-import type { Clock } from "../clock.ts";
-import type { Store } from "../store/store.ts";
+import { within, type Clock } from "../clock.ts";
+import { readAll, type Store } from "../store/store.ts";
 import { digestOf } from "./digest.ts";
-import { cancelWaitMs } from "./limits.ts";
+import { admitMs, cancelWaitMs } from "./limits.ts";
 import { Live } from "./live.ts";
 import { emptyState, note, type SessionState } from "./state.ts";
 
@@ -28,6 +28,8 @@ export type PromptAnswer =
 
 /** The Session's door to the Broker, as the Broker hands it out. */
 export interface SessionDoor extends BrokerDoor {
+  /** From now on knocks are answered. */
+  beginTurn(): void;
   /** Ends what still runs for the Turn, and settles it in the record. */
   endTurn(): Promise<void>;
   close(): Promise<void>;
@@ -66,20 +68,20 @@ export class Session {
   #turn: { readonly id: TurnId; readonly stop: AbortController; readonly ended: Promise<void> } | null = null;
   /** A prompt on its way to disk: a second one with its key gets its answer, any other is told that a Turn runs. */
   #admission: { readonly key: string | undefined; readonly answer: Promise<PromptAnswer> } | null = null;
+  #mending: Promise<void> | null = null;
   #door: Promise<SessionDoor> | null = null;
 
-  /** Opens the Session: folds its log, and settles what a crash left open. */
+  /**
+   * Opens the Session: folds its log, and settles what a crash left open. What is damaged is left out, and a disk that takes
+   * no settling now is no reason to keep anybody from reading.
+   */
   static async open(deps: SessionDeps, id: SessionId): Promise<Session> {
     const state = emptyState();
-    for (let after = -1; ;) {
-      const records = await deps.store.read(sessionStream(id), after, recordsAtOnce);
-      for (const record of records) note(state, record as unknown as StoredEvent);
-      const last = records.at(-1);
-      if (last === undefined) break;
-      after = last.id;
+    for await (const record of readAll(deps.store, sessionStream(id), deps.report)) {
+      note(state, record as unknown as StoredEvent);
     }
     const session = new Session(deps, id, state);
-    await session.#settleOpenTurn();
+    await session.mend();
     return session;
   }
 
@@ -91,6 +93,20 @@ export class Session {
 
   get running(): boolean {
     return this.#turn !== null || this.#admission !== null;
+  }
+
+  /** Nobody runs anything in it, and nobody is attached. */
+  get idle(): boolean {
+    return !this.running && !this.live.watched;
+  }
+
+  /** Settles a Turn that a crash or a full disk left open. Never rejects, and waits for a hung disk only for a while. */
+  async mend(): Promise<void> {
+    if (this.running || this.#state.open === null) return;
+    this.#mending ??= this.#settleOpenTurn()
+      .catch(this.#deps.report)
+      .finally(() => (this.#mending = null));
+    await within(this.#deps.clock, admitMs, this.#mending);
   }
 
   /** Resolves once the prompt is on disk; the Turn then goes on by itself. */
@@ -114,8 +130,12 @@ export class Session {
         place.release();
         return refusal;
       }
-      await this.#settleOpenTurn();
-      await this.#append({ kind: "user", text, ...(key && { key }), ...(model && { model }) }, turn, by);
+      const recorded = this.#record(
+        { kind: "user", text, ...(key && { key }), ...(model && { model }) },
+        turn,
+        by,
+      );
+      if ((await within(this.#deps.clock, admitMs, recorded)) === null) throw new Error(diskHangs);
     } catch (error) {
       place.release();
       return { kind: "unrecorded", reason: error instanceof Error ? error.message : String(error) };
@@ -129,19 +149,26 @@ export class Session {
     return { kind: "started" };
   }
 
+  /** Behind whatever a crash left open. Answers true, since null means "not in time". */
+  async #record(body: EventBody, turn: TurnId, by: string): Promise<true> {
+    await this.#mending;
+    await this.#settleOpenTurn();
+    await this.#append(body, turn, by);
+    return true;
+  }
+
   /** Stops the Turn; answers whether there was one, when it is gone or `cancelWaitMs` have passed. */
   async cancel(): Promise<boolean> {
     return this.#stop("cancelled");
   }
 
   async #stop(reason: StopReason): Promise<boolean> {
+    // Stop in the moment of sending means the Turn that is about to begin.
+    await this.#admission?.answer;
     const turn = this.#turn;
     if (turn === null) return false;
     turn.stop.abort(reason);
-    await Promise.race([
-      turn.ended,
-      new Promise<void>((resolve) => this.#deps.clock.after(cancelWaitMs, resolve)),
-    ]);
+    await within(this.#deps.clock, cancelWaitMs, turn.ended);
     return true;
   }
 
@@ -185,6 +212,7 @@ export class Session {
       return "failed";
     }
     const door = await this.#openDoor();
+    door.beginTurn();
     try {
       return await this.#deps.agent.turn({
         session: this.id,
@@ -282,6 +310,9 @@ function redacted<T>(value: T): T {
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, redacted(each)])) as T;
 }
+
+const diskHangs =
+  "The disk of the record did not take it in time. Verbs still work. Look at the disk of the machine that runs Breakglass, then send again.";
 
 type StopReason = "cancelled" | "interrupted";
 

@@ -2,7 +2,7 @@ import type { SessionSummary } from "../../protocol/api.ts";
 import type { SessionId } from "../../protocol/ids.ts";
 import type { Store } from "../store/store.ts";
 import { Catalogue, type SessionFacts } from "./catalogue.ts";
-import { nameCharsMax, sessionsOpenMax, type SessionLimits } from "./limits.ts";
+import { nameCharsMax, neededMs, sessionsOpenMax, type SessionLimits } from "./limits.ts";
 import { Session, sessionStream, type Prompt, type PromptAnswer, type SessionDeps } from "./session.ts";
 
 export type SessionsDeps = Omit<SessionDeps, "takeTurn" | "refuseForRoom"> & {
@@ -14,7 +14,10 @@ export type SessionsDeps = Omit<SessionDeps, "takeTurn" | "refuseForRoom"> & {
 export class Sessions {
   readonly #deps: SessionsDeps;
   readonly #catalogue: Catalogue;
-  readonly #open = new Map<SessionId, Promise<Session>>();
+  /** The least recently used first. */
+  readonly #open = new Map<SessionId, Opened>();
+  /** On their way out: whoever asks for one again waits until its writer is gone. */
+  readonly #leaving = new Map<SessionId, Promise<void>>();
   #turns = 0;
   #closing = false;
 
@@ -27,10 +30,6 @@ export class Sessions {
     this.#catalogue = catalogue;
   }
 
-  get turnsRunning(): number {
-    return this.#turns;
-  }
-
   /** Throws a StoreError when the Session could not be recorded; then there is none. */
   async create(by: string): Promise<SessionId> {
     const id = this.#deps.newSessionId();
@@ -38,11 +37,11 @@ export class Sessions {
     return id;
   }
 
-  async list(): Promise<readonly SessionSummary[]> {
-    return Promise.all(this.#catalogue.newestFirst().map((facts) => this.#summary(facts)));
+  list(): readonly SessionSummary[] {
+    return this.#catalogue.newestFirst().map((facts) => this.#summary(facts));
   }
 
-  async summary(id: SessionId): Promise<SessionSummary | undefined> {
+  summary(id: SessionId): SessionSummary | undefined {
     const facts = this.#catalogue.get(id);
     return facts && this.#summary(facts);
   }
@@ -58,16 +57,16 @@ export class Sessions {
   /** undefined when there is no such Session. Its writer opens with it, so that a crashed Turn is settled. */
   async get(id: SessionId): Promise<Session | undefined> {
     if (!(await this.#exists(id))) return undefined;
-    let opening = this.#open.get(id);
-    if (opening === undefined) {
-      opening = Session.open(this.#sessionDeps(), id);
-      opening.catch(() => this.#open.delete(id));
-    }
+    await this.#leaving.get(id);
+    const known = this.#open.get(id);
+    const opened = known ?? this.#begin(id);
     // Last in the map is most recently used.
     this.#open.delete(id);
-    this.#open.set(id, opening);
-    const session = await opening;
-    await this.#letIdleGo();
+    this.#open.set(id, opened);
+    opened.askedAt = this.#deps.clock.now().getTime();
+    const session = await opened.opening;
+    if (known !== undefined) await session.mend();
+    this.#letIdleGo();
     return session;
   }
 
@@ -77,7 +76,8 @@ export class Sessions {
     const answer = await session.prompt(prompt);
     if (answer.kind === "started" && this.#catalogue.get(session.id)?.name === "") {
       const name = prompt.text.trim().split("\n")[0]?.slice(0, nameCharsMax) ?? "";
-      await this.#catalogue.changed(session.id, { name }, prompt.by).catch(this.#deps.report);
+      // Not awaited: the Turn runs, whatever becomes of its name.
+      this.#catalogue.changed(session.id, { name }, prompt.by).catch(this.#deps.report);
     }
     return answer;
   }
@@ -86,10 +86,7 @@ export class Sessions {
   async close(): Promise<void> {
     this.#closing = true;
     await Promise.all(
-      [...this.#open.values()].map(async (opening) => {
-        const session = await opening.catch(() => undefined);
-        await session?.close();
-      }),
+      [...this.#open.values()].map(async ({ session }) => session?.close()).concat(...this.#leaving.values()),
     );
   }
 
@@ -97,8 +94,8 @@ export class Sessions {
     return this.#catalogue.get(id) !== undefined || (await this.#deps.store.head(sessionStream(id))) >= 0;
   }
 
-  async #summary({ id, name, createdAt, by, archived }: SessionFacts): Promise<SessionSummary> {
-    const running = (await this.#open.get(id)?.catch(() => undefined))?.running ?? false;
+  #summary({ id, name, createdAt, by, archived }: SessionFacts): SessionSummary {
+    const running = this.#open.get(id)?.session?.running ?? false;
     return { session_id: id, name, created_at: createdAt, by, archived, running };
   }
 
@@ -116,15 +113,36 @@ export class Sessions {
     };
   }
 
-  async #letIdleGo(): Promise<void> {
-    for (const [id, opening] of this.#open) {
+  #begin(id: SessionId): Opened {
+    const opened: Opened = { opening: Session.open(this.#sessionDeps(), id), session: null, askedAt: 0 };
+    opened.opening.then(
+      (session) => (opened.session = session),
+      () => this.#open.delete(id),
+    );
+    return opened;
+  }
+
+  /** Two writers of one log must never be: what somebody holds, follows or has just asked for stays. */
+  #letIdleGo(): void {
+    const recently = this.#deps.clock.now().getTime() - neededMs;
+    for (const [id, { session, askedAt }] of this.#open) {
       if (this.#open.size <= sessionsOpenMax) return;
-      const session = await opening.catch(() => undefined);
-      if (session?.running) continue;
+      if (session === null || !session.idle || askedAt > recently) continue;
       this.#open.delete(id);
-      await session?.close();
+      const left = session
+        .close()
+        .catch(this.#deps.report)
+        .finally(() => this.#leaving.delete(id));
+      this.#leaving.set(id, left);
     }
   }
+}
+
+interface Opened {
+  readonly opening: Promise<Session>;
+  /** null until it is open. */
+  session: Session | null;
+  askedAt: number;
 }
 
 /** A disk that does not say how much is free is no reason to refuse: the append itself will tell. */

@@ -42,11 +42,11 @@ export function sessionRoutes({ sessions, streams, store }: SessionRoutesDeps): 
     return c.json<SessionCreated>({ session_id: await sessions.create(c.var.actor) });
   });
 
-  routes.get("/sessions", async (c) => c.json<readonly SessionSummary[]>(await sessions.list()));
+  routes.get("/sessions", async (c) => c.json<readonly SessionSummary[]>(sessions.list()));
 
   routes.get("/session/:id", async (c) => {
     const { id } = await find(c);
-    return c.json((await sessions.summary(id)) ?? { session_id: id });
+    return c.json(sessions.summary(id) ?? { session_id: id });
   });
 
   routes.patch("/session/:id", async (c) => {
@@ -57,7 +57,7 @@ export function sessionRoutes({ sessions, streams, store }: SessionRoutesDeps): 
       { ...(name !== undefined && { name }), ...(archived !== undefined && { archived }) },
       c.var.actor,
     );
-    return c.json((await sessions.summary(id)) ?? { session_id: id });
+    return c.json(sessions.summary(id) ?? { session_id: id });
   });
 
   routes.post("/session/:id/prompt", async (c) => {
@@ -89,6 +89,9 @@ export function sessionRoutes({ sessions, streams, store }: SessionRoutesDeps): 
 
   routes.get("/session/:id/stream", async (c) => {
     const session = await find(c);
+    // Hono answers HEAD by GET's route; a stream has no length to tell.
+    if (c.req.method === "HEAD")
+      return c.body(null, 200, { "Content-Type": "text/event-stream; charset=utf-8" });
     const tail = c.req.query("tail");
     const attached = await streams.attach(
       session,
