@@ -1,9 +1,6 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vite";
 
-/** Where `npm run dev` finds the server: the default of BREAKGLASS_LISTEN. */
-const server = "http://127.0.0.1:8080";
-
 export default defineConfig({
   root: `${import.meta.dirname}/src/web`,
   plugins: [svelte({ configFile: false, compilerOptions: { runes: true } })],
@@ -16,5 +13,4 @@ export default defineConfig({
     modulePreload: false,
     reportCompressedSize: false,
   },
-  server: { proxy: { "/api": server, "/rescue": server, "/health": server } },
 });

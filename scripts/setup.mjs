@@ -9,6 +9,8 @@ import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const purpose = process.argv[2] ?? "start";
+/** No set-up takes so long: an older lock belongs to a process that got a dead one's number, and is taken over. */
+const lockMs = 30 * 60_000;
 
 refuseOldNode();
 withLock(() => {
@@ -35,6 +37,8 @@ function installPackages() {
   );
   if (read(stampFile) === stamp) return;
   say("installing packages (once, about 800 MB, half of it the agent)");
+  // npm empties node_modules first: whatever ends it from here on, the next start must install again.
+  fs.rmSync(stampFile, { force: true });
   const npm = process.env["npm_execpath"];
   const args = [
     "ci",
@@ -45,12 +49,16 @@ function installPackages() {
     "--no-audit",
     "--no-fund",
   ];
-  const result = npm
-    ? spawnSync(process.execPath, [npm, ...args], { cwd: root, stdio: ["ignore", "ignore", "inherit"] })
-    : spawnSync("npm", args, { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
+  const result =
+    npm && fs.existsSync(npm)
+      ? spawnSync(process.execPath, [npm, ...args], { cwd: root, stdio: ["ignore", "ignore", "inherit"] })
+      : spawnSync("npm", args, { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
+  if (result.error)
+    fail(`npm could not be started: ${result.error.message}. Install it, and run this again.`);
   if (result.status !== 0)
     fail(
-      "`npm ci` did not end well; nothing else was changed. Its own words are above; mend that and try again.",
+      "`npm ci` did not end well: node_modules may be empty or incomplete, the rest of this folder is as it was. " +
+        "Mend what npm says above and run this again; it installs from the beginning.",
     );
   fs.writeFileSync(stampFile, stamp);
 }
@@ -67,6 +75,8 @@ function linkPinnedNode() {
     fail(
       `There is no pinned Node for ${platform}-${arch}. Breakglass runs on Linux and macOS, x64 and arm64; were optional packages left out?`,
     );
+  // A link that leads nowhere is in the way, and `existsSync` does not see it.
+  if (fs.lstatSync(link, { throwIfNoEntry: false })) fs.unlinkSync(link);
   fs.symlinkSync(join("..", name, "bin", "node"), link);
 }
 
@@ -129,27 +139,66 @@ function onPath(program) {
 /** Two set-ups at once take turns; a lock whose owner is gone is taken over. */
 function withLock(work) {
   const lock = join(root, ".setup.lock");
-  for (let told = false; ;) {
-    try {
-      fs.writeFileSync(lock, String(process.pid), { flag: "wx" });
-      break;
-    } catch (error) {
-      if (error.code !== "EEXIST") fail(`The set-up cannot write in this folder: ${error.message}.`);
-    }
-    if (!isAlive(Number(read(lock)))) {
-      fs.rmSync(lock, { force: true });
+  let mine = takeLock(lock);
+  for (let told = false; mine === null; mine = takeLock(lock)) {
+    const held = read(lock);
+    if (held === null) continue;
+    if (isStale(held)) {
+      removeStale(lock, held);
       continue;
     }
-    if (!told) say("another set-up is at work here; waiting for it");
+    if (!told)
+      say(
+        `another set-up (process ${held.split(" ")[0]}) is at work here; waiting for it. If there is none, remove ${lock}`,
+      );
     told = true;
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
   }
-  const unlock = () => fs.rmSync(lock, { force: true });
+  const unlock = () => {
+    if (read(lock) === mine) fs.rmSync(lock, { force: true });
+  };
   process.once("exit", unlock);
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
   work();
   unlock();
   process.removeListener("exit", unlock);
+}
+
+/** What the lock now says, or null when somebody else has it. It is linked whole: nobody ever sees it without its owner. */
+function takeLock(lock) {
+  const mine = `${process.pid} ${Date.now()}`;
+  const draft = `${lock}.${process.pid}.new`;
+  let problem = null;
+  try {
+    fs.rmSync(draft, { force: true });
+    fs.writeFileSync(draft, mine);
+    fs.linkSync(draft, lock);
+  } catch (error) {
+    problem = error;
+  }
+  fs.rmSync(draft, { force: true });
+  if (problem === null) return mine;
+  if (problem.code !== "EEXIST") fail(`The set-up cannot write in this folder: ${problem.message}.`);
+  return null;
+}
+
+function isStale(held) {
+  const [pid, takenMs] = held.split(" ").map(Number);
+  // A container that was killed and starts again gives the same process the same number.
+  return pid === process.pid || !isAlive(pid) || !(Date.now() - takenMs < lockMs);
+}
+
+/** Between judging and moving it another set-up may have taken it over: then its new lock is put back. */
+function removeStale(lock, held) {
+  const moved = `${lock}.${process.pid}.old`;
+  try {
+    fs.renameSync(lock, moved);
+    if (read(moved) !== held) fs.linkSync(moved, lock);
+  } catch (error) {
+    // Gone already, or taken already: either way the next look tells.
+    if (error.code !== "ENOENT" && error.code !== "EEXIST") throw error;
+  }
+  fs.rmSync(moved, { force: true });
 }
 
 function isAlive(pid) {

@@ -1,6 +1,7 @@
 import { request } from "node:http";
 import { join } from "node:path";
 import { readFileSync } from "node:fs";
+import { z } from "zod";
 import { readConfig } from "../server/config/read.ts";
 import type { Config } from "../server/config/config.ts";
 
@@ -12,7 +13,7 @@ export async function printLink(env: NodeJS.ProcessEnv): Promise<number> {
   const { config } = await readConfig(env, (path) => readFileSync(path, "utf8"));
   if (config === null) {
     process.stderr.write(
-      "The settings are not usable, so the server cannot be found. `breakglass serve` says what is wrong.\n",
+      "The settings are not usable, so the server cannot be found. `npm run serve` says what is wrong.\n",
     );
     return 1;
   }
@@ -31,23 +32,32 @@ export async function printLink(env: NodeJS.ProcessEnv): Promise<number> {
   return 1;
 }
 
-interface Link {
-  readonly link: string;
-  readonly port: number;
-}
+const linkAnswer = z.object({ link: z.string(), port: z.number() });
+type Link = z.infer<typeof linkAnswer>;
 
-/** null when nobody listens there. */
+/** null when nobody listens there, or somebody whose answer is not ours. */
 function askForLink(socketPath: string): Promise<Link | null> {
   return new Promise((resolve) => {
     const asking = request({ socketPath, path: "/link", method: "POST", timeout: answerMs }, (response) => {
       let text = "";
       response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
-      response.on("end", () => resolve(JSON.parse(text) as Link));
+      // Also after an answer that broke off.
+      response.on("close", () => resolve(parseLink(text)));
     });
     asking.on("timeout", () => asking.destroy());
     asking.on("error", () => resolve(null));
     asking.end();
   });
+}
+
+function parseLink(text: string): Link | null {
+  let answer: unknown;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  return linkAnswer.safeParse(answer).data ?? null;
 }
 
 function origin({ publicUrl, listen: { host } }: Config, port: number): string {

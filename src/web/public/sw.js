@@ -27,7 +27,7 @@ self.addEventListener("fetch", (event) => {
   if (event.request.mode === "navigate" && url.pathname === "/")
     event.respondWith(freshOrKept(event.request));
   else if (url.pathname !== "/" && shell.includes(url.pathname)) event.respondWith(kept(event.request));
-  // Everything else, above all /api and /rescue, goes to the network and is kept nowhere.
+  // Everything else, above all /api, goes to the network and is kept nowhere.
 });
 
 async function freshOrKept(request) {
