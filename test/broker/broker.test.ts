@@ -1,8 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, statSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { BrokerEvent } from "../../src/server/broker/broker.ts";
+import type { BrokerEvent, Door } from "../../src/server/broker/broker.ts";
+import { encode, frame } from "../../src/server/broker/frames.ts";
 import { saw } from "../power/stage.ts";
 import { brokerStage, shim, startShim, type BrokerStage } from "./stage.ts";
 
@@ -15,6 +17,21 @@ afterEach(() => stage.close());
 
 const settled = () => stage.events.filter((event) => event.kind === "exec" && event.phase === "settled");
 const text = (bytes: Buffer) => bytes.toString();
+
+const session = () => ({
+  id: crypto.randomUUID(),
+  mode: () => "autonomous" as const,
+  record: async () => {},
+});
+
+/** What the door says to a request, without the price of a process. */
+function knock(door: Door, argv: readonly string[]): Promise<string> {
+  const socket = connect(door.socketPath);
+  socket.write(
+    encode(frame.request, Buffer.from(JSON.stringify({ token: door.token, program: "ssh", argv }))),
+  );
+  return socket.toArray().then((chunks) => Buffer.concat(chunks).toString());
+}
 
 /** Resolves when the session has recorded such an event. */
 async function recorded(match: Partial<Record<string, unknown>>): Promise<BrokerEvent> {
@@ -185,11 +202,8 @@ test("a wrong token, and no token at all, run nothing", async () => {
 });
 
 test("one session's token opens no other session's door", async () => {
-  const other = await stage.broker.open({
-    id: crypto.randomUUID(),
-    mode: () => "autonomous",
-    record: async () => {},
-  });
+  const other = await stage.broker.open(session());
+  other.beginTurn();
   const ran = await shim(
     { ...other, binDir: other.binDir, socketPath: other.socketPath, token: stage.door.token },
     ["devvm", "true"],
@@ -276,7 +290,86 @@ test("the end of a turn ends what still runs on guests, and waits for the record
   expect(stage.door.busy()).toBe(false);
   child.stdout!.resume();
   expect(await code).toBe(255);
+  stage.door.beginTurn();
   expect((await shim(stage.door, ["devvm", "echo next"])).code).toBe(0);
+});
+
+test("between turns, and before the first, a door runs nothing and says so", async () => {
+  const fresh = await stage.broker.open(session());
+  await stage.door.endTurn();
+  stage.mode = "autonomous";
+  for (const door of [fresh, stage.door]) {
+    for (const args of [["devvm", "true"], ["pve", "cycle"], []]) {
+      expect(await shim(door, args)).toMatchObject({
+        code: 255,
+        stderr: expect.stringContaining("no turn is running. Nothing was run."),
+      });
+    }
+  }
+  expect(stage.events).toEqual([]);
+  expect(stage.hypervisor.calls).toEqual([]);
+  stage.door.beginTurn();
+  expect((await shim(stage.door, ["devvm", "true"])).code).toBe(0);
+});
+
+test("a door of the same session that closes late leaves its successor's socket alone", async () => {
+  await stage.close();
+  const runtimeName = `test-${crypto.randomUUID().slice(0, 8)}`;
+  stage = await brokerStage({ runtimeName });
+  const same = session();
+  const [first, second] = [await stage.broker.open(same), await stage.broker.open(same)];
+  expect(Buffer.byteLength(second.socketPath)).toBeLessThan(100);
+  await first.close();
+  expect(existsSync(first.socketPath)).toBe(false);
+  second.beginTurn();
+  expect((await shim(second, ["devvm", "true"])).code).toBe(0);
+  const folder = join(second.socketPath, "../..");
+  expect(folder.endsWith(`bg-${runtimeName}-broker`)).toBe(true);
+  await stage.broker.close();
+  expect(existsSync(folder)).toBe(false);
+});
+
+test("a command is recorded whole as long as it can be sent, and else cut, with its length", async () => {
+  const sent = `echo ${"é".repeat(50_000)} | wc -c`;
+  const ran = await shim(stage.door, ["devvm", sent]);
+  expect({ ...ran, stdout: text(ran.stdout).trim() }).toEqual({ code: 0, stdout: "100001", stderr: "" });
+  const long = `echo ${"é".repeat(60_000)} | wc -c`;
+  expect((await shim(stage.door, ["devvm", long])).code).toBe(255);
+  expect((await shim(stage.door, ["nowhere", long])).code).toBe(255);
+  const [whole, cut, refused] = settled().map((event) => ("command" in event ? event.command : ""));
+  expect(whole).toBe(sent);
+  for (const [command, bytesMax] of [
+    [cut!, 100 * 1024],
+    [refused!, 8 * 1024],
+  ] as const) {
+    expect(Buffer.byteLength(command)).toBeGreaterThan(bytesMax - 10);
+    expect(Buffer.byteLength(command)).toBeLessThan(bytesMax + 100);
+    expect(command).not.toContain("\uFFFD");
+  }
+  expect(cut).toContain(`[cut: ${Buffer.byteLength(long)} bytes in all]`);
+});
+
+test("a request that is longer than a frame is refused with a sentence", async () => {
+  const ran = await shim(stage.door, ["devvm", ...Array.from({ length: 30 }, () => "x".repeat(10_000))]);
+  expect(ran).toMatchObject({ code: 255, stderr: expect.stringContaining("Nothing was run") });
+  expect(stage.events).toEqual([]);
+});
+
+test("a flood of refused requests is answered, and recorded only up to a bound in each turn", async () => {
+  const flood = async (requests: number) => {
+    for (let n = 0; n < requests; n++)
+      expect(await knock(stage.door, ["nowhere", "true"])).toContain("nowhere");
+  };
+  await flood(210);
+  expect(stage.events.length).toBe(201);
+  expect(stage.events.at(-1)).toMatchObject({
+    n: 200,
+    end: { kind: "refused", reason: expect.stringContaining("not recorded one by one") },
+  });
+  await stage.door.endTurn();
+  stage.door.beginTurn();
+  await flood(1);
+  expect(stage.events.length).toBe(202);
 });
 
 test("a command that wants no stdin is not disturbed by a lot of it", async () => {

@@ -29,7 +29,9 @@ export interface BrokerStage {
  * A real sshd behind the real ssh behind a broker with one open session. Both accounts of the target are whoever runs
  * the tests; they are told apart by the recorded account and the alias.
  */
-export async function brokerStage(options: { readonly unprivileged?: boolean } = {}): Promise<BrokerStage> {
+export async function brokerStage(
+  options: { readonly unprivileged?: boolean; readonly runtimeName?: string } = {},
+): Promise<BrokerStage> {
   const dir = mkdtempSync(join(tmpdir(), "bg-broker-"));
   const key = makeKey(dir, "key");
   const sshd: Sshd = await startSshd({ authorizedKeys: [key.publicKey], dir });
@@ -60,6 +62,7 @@ export async function brokerStage(options: { readonly unprivileged?: boolean } =
     newId: () => randomUUID(),
     newToken: () => randomUUID(),
     log: () => {},
+    runtimeName: options.runtimeName,
   });
   const stage: Omit<BrokerStage, "door"> = {
     dir,
@@ -84,6 +87,7 @@ export async function brokerStage(options: { readonly unprivileged?: boolean } =
       events.push(event);
     },
   });
+  door.beginTurn();
   return Object.assign(stage, { door });
 }
 

@@ -84,7 +84,7 @@ function bytesOf({ input, input_hex, repeat }: Case): Buffer {
   return Buffer.from(repeat === undefined ? input! : repeat.text.repeat(repeat.times));
 }
 
-/** The grammar of HOST-VERBS in the protocol's words. */
+/** The forced command's grammar in the protocol's words. */
 function parseSentence(said: string, pinned: readonly number[]): Case["expect"] {
   if (said === "v2 hello") return { verb: "hello", vmid: null, job: null };
   const words = said.split(" ");

@@ -1,6 +1,10 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Operation } from "../../src/protocol/api.ts";
 import type { OperationNews, Power, Submission, Submitted } from "../../src/server/power/power.ts";
+import { openFiles } from "../../src/server/store/files/files.ts";
 import { ManualClock, MemoryStore, newKey, saw, stage } from "./stage.ts";
 
 const ask = (more: Partial<Submission> = {}): Submission => ({
@@ -231,6 +235,126 @@ test("a key that only the store still knows acts no more", async () => {
   expect(hypervisor.calls).toEqual([]);
   expect(power.current("devvm")).toBe(null);
 });
+
+test("a key that only the store still knows comes with its output, and leaves no line in the index", async () => {
+  const memory = new MemoryStore();
+  const before = stage({ memory });
+  const request = ask();
+  const first = await accepted(before.power, request);
+  const call = await before.hypervisor.next();
+  call.say("all of it\n");
+  call.answer({ stdout: saw("running") });
+  await first.settled;
+  const { power } = stage({ memory });
+  const answers = await Promise.all([accepted(power, request), accepted(power, { ...request, by: "ben" })]);
+  for (const { operation } of answers) expect(operation).toMatchObject({ by: "ana", output: "all of it\n" });
+  expect(memory.kinds("operations")).toEqual(["requested", "settled"]);
+});
+
+test("a repeated key is answered only once the first request is recorded or known not to be", async () => {
+  const { power, hypervisor, store } = stage();
+  store.fault = "hang";
+  const request = ask();
+  const answers = await Promise.all([accepted(power, request), accepted(power, request)]);
+  expect(answers.map(({ operation }) => operation.durable)).toEqual([false, false]);
+  (await hypervisor.next()).answer({ stdout: saw("running") });
+  store.fault = "none";
+});
+
+test("what was damaged in the index is passed over and told, and settles nothing on record", async () => {
+  const memory = new MemoryStore();
+  const before = stage({ memory });
+  const keys = [];
+  for (let n = 0; n < 5; n++) {
+    const request = ask();
+    keys.push(request.key);
+    const { settled } = await accepted(before.power, request);
+    (await before.hypervisor.next()).answer({ stdout: saw("running") });
+    await settled;
+  }
+  // The first one's end, and the whole of the third.
+  memory.damaged.set("operations", new Set([1, 4, 5]));
+  const { power, logged } = stage({ memory });
+  await power.recover();
+  expect(power.history("devvm").map(({ id }) => id)).toEqual([keys[4], keys[3], keys[1], keys[0]]);
+  expect(power.history("devvm").at(-1)?.outcome).toMatchObject({
+    kind: "unknown",
+    reason: expect.stringContaining("could not be read"),
+  });
+  expect(logged.join()).toContain("3 records");
+  expect(memory.kinds(`operation/${keys[0]}`)).toEqual(["requested", "settled"]);
+  expect(memory.streams.get("operations")?.length).toBe(10);
+});
+
+test("an index that is damaged on disk keeps neither the start nor a Verb", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "bg-power-"));
+  const open = () => openFiles({ directory, report: () => {} });
+  const file = join(directory, "streams", "operations.sse");
+  const first = await open();
+  const before = stage({ store: first });
+  const keys = [];
+  for (let n = 0; n < 3; n++) {
+    const request = ask();
+    keys.push(request.key);
+    const { settled } = await accepted(before.power, request);
+    (await before.hypervisor.next()).answer({ stdout: saw("running") });
+    await settled;
+  }
+  await first.close();
+  const bytes = readFileSync(file);
+  bytes[bytes.indexOf(keys[1]!)]! ^= 1;
+  writeFileSync(file, bytes);
+  const second = await open();
+  const { power } = stage({ store: second });
+  await power.recover();
+  expect(power.history("devvm").map(({ id }) => id)).toEqual([keys[2], keys[0]]);
+  await second.close();
+  rmSync(file);
+  mkdirSync(file);
+  const third = await open();
+  const unread = stage({ store: third });
+  await unread.power.recover();
+  expect(unread.logged.join()).toContain("could not be read");
+  const { settled } = await accepted(unread.power, ask());
+  (await unread.hypervisor.next()).answer({ stdout: saw("running") });
+  expect((await settled).outcome?.kind).toBe("done");
+  await third.close();
+  rmSync(directory, { recursive: true });
+});
+
+test.each(["hang", "refuse"] as const)(
+  "a store whose reads %s keeps neither the start nor a Verb",
+  async (readFault) => {
+    const memory = new MemoryStore();
+    memory.readFault = readFault;
+    const { power, hypervisor, logged } = stage({ memory });
+    await power.recover();
+    expect(logged.join()).toContain("could not be read");
+    const { settled } = await accepted(power, ask());
+    (await hypervisor.next()).answer({ stdout: saw("running") });
+    expect((await settled).outcome?.kind).toBe("done");
+  },
+);
+
+test.each(["hang", "refuse"] as const)(
+  "an Operation is answered though reads %s, and says that its output is not there",
+  async (readFault) => {
+    const memory = new MemoryStore();
+    const before = stage({ memory });
+    const request = ask();
+    const { settled } = await accepted(before.power, request);
+    (await before.hypervisor.next()).answer({ stdout: saw("running") });
+    await settled;
+    const { power } = stage({ memory });
+    await power.recover();
+    memory.readFault = readFault;
+    expect(await power.get(request.key)).toMatchObject({
+      id: request.key,
+      outcome: { kind: "done" },
+      output: expect.stringContaining("could not be read"),
+    });
+  },
+);
 
 test("output is bounded, told in pieces at their offsets, and says that it was cut", async () => {
   const { power, hypervisor } = stage();

@@ -14,11 +14,14 @@ import {
 } from "../../src/server/store/store.ts";
 
 /** A store in memory that can be told to hang or to refuse, and to answer again. */
-export class MemoryStore implements Pick<Store, "append" | "read"> {
+export class MemoryStore implements Pick<Store, "append" | "head" | "read"> {
   readonly streams = new Map<StreamName, StoredRecord[]>();
   #fault: "none" | "hang" | "refuse" = "none";
   #hanging: (() => void)[] = [];
   appends = 0;
+  readFault: "none" | "hang" | "refuse" = "none";
+  /** Ids that cannot be read, per stream. */
+  readonly damaged = new Map<StreamName, ReadonlySet<number>>();
 
   set fault(fault: "none" | "hang" | "refuse") {
     this.#fault = fault;
@@ -45,7 +48,16 @@ export class MemoryStore implements Pick<Store, "append" | "read"> {
   }
 
   async read(stream: StreamName, after: number, limit: number) {
-    return (this.streams.get(stream) ?? []).slice(after + 1, after + 1 + limit);
+    if (this.readFault === "hang") await new Promise<never>(() => {});
+    if (this.readFault === "refuse") throw new StoreError("unwritable", "The file cannot be opened.");
+    const page = (this.streams.get(stream) ?? []).slice(after + 1, after + 1 + limit);
+    if (page.some(({ id }) => this.damaged.get(stream)?.has(id)))
+      throw new StoreError("damaged", "It does not match its checksum.");
+    return page;
+  }
+
+  async head(stream: StreamName) {
+    return (this.streams.get(stream)?.length ?? 0) - 1;
   }
 
   kinds(stream: StreamName): string[] {

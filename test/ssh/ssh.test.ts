@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -344,4 +345,19 @@ test("closing leaves no process and no folder behind", async () => {
   });
   await expect.poll(() => processes().filter(({ args }) => args.includes(folder))).toEqual([]);
   expect(() => readFileSync(join(folder, "config"))).toThrow();
+});
+
+test("closing ends an attempt on a host that takes the connection and says nothing", async () => {
+  const silent = createServer((socket) => socket.on("error", () => {}).resume());
+  const taken = new Promise((resolve) => silent.once("connection", resolve));
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const { port } = silent.address() as AddressInfo;
+  const ssh = await open({ hosts: hosts({ port }) });
+  const call = ssh.run("devvm", ["true"], limits);
+  await taken;
+  await ssh.close();
+  // Had it been awaited, ssh's own limit would have made it unreachable.
+  expect((await call).exit).toMatchObject({ kind: "not_sent", cause: "closed" });
+  // Its process is gone: the listener has no connection left to wait for.
+  await new Promise((resolve) => silent.close(resolve));
 });

@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import type { Mode } from "../../protocol/api.ts";
@@ -11,20 +12,20 @@ import type {
 import type { OperationId, SessionId } from "../../protocol/ids.ts";
 import type { Clock } from "../clock.ts";
 import type { Power } from "../power/power.ts";
-import { makeRuntimeFolder, type RuntimeFolder } from "../ssh/runtime-folder.ts";
+import { makeRuntimeFolder } from "../ssh/runtime-folder.ts";
 import type { Ssh } from "../ssh/ssh.ts";
 import { parseSsh } from "./ask.ts";
 import { Caller, type Request } from "./caller.ts";
 import { decide, type BrokerTarget, type Decision } from "./decide.ts";
-import { Excerpt } from "./excerpt.ts";
+import { Excerpt, wholeEnd } from "./excerpt.ts";
 import { runGuest, type GuestEnd } from "./run-guest.ts";
 import { overShare, runVerb } from "./run-verb.ts";
 
 /** Holds the way to the keys for agents: decides, runs, records. */
 export interface Broker {
-  /** Opens the door for one Session. */
+  /** Opens the door for one Session; nothing passes it before its `beginTurn`. */
   open(session: BrokerSession): Promise<Door>;
-  /** Closes every door. */
+  /** Closes every door, and removes the folder of their sockets. */
   close(): Promise<void>;
 }
 
@@ -46,7 +47,12 @@ export interface Door {
   readonly token: string;
   readonly binDir: string;
   readonly busy: () => boolean;
-  /** Ends guest commands that still run, and waits until their end is on record. Verbs run on. */
+  /** From now on requests are heard, until `endTurn`. */
+  beginTurn(): void;
+  /**
+   * Refuses what is asked from now on, ends guest commands that still run, and waits until their end is on record. Verbs
+   * run on.
+   */
   endTurn(): Promise<void>;
   /** The same, and no knock is answered any more. */
   close(): Promise<void>;
@@ -62,7 +68,7 @@ export interface BrokerDeps {
   /** Unguessable, for one Session. */
   readonly newToken: () => string;
   readonly log: (text: string) => void;
-  /** Of the folders for sockets, when nobody else uses this name now (see makeRuntimeFolder). */
+  /** Of the folder for sockets, when nobody else uses this name now (see makeRuntimeFolder). */
   readonly runtimeName?: string | undefined;
 }
 
@@ -72,20 +78,30 @@ const binDir = join(import.meta.dirname, "bin");
 const requestsAtOnceMax = 32;
 /** Open connections of one Session; one more is closed unheard, and the shim says that the line was lost. */
 const connectionsMax = 4 * requestsAtOnceMax;
+/** Refused requests on record in one Turn; further ones are answered only, and the record says so once. */
+const refusedRecordedMax = 200;
+/** Of a command on record, which is as much as Ssh sends; of a longer one its beginning stands there with its length. */
+const commandBytesMax = 100 * 1024;
+/** The same where nothing was run, for everything that the agent chose the words of. */
+const refusedBytesMax = 8 * 1024;
 /** What is not on record by then is not run. */
 const recordMsMax = 10_000;
 
 export function createBroker(deps: BrokerDeps): Broker {
   const doors = new Set<OpenDoor>();
+  const folder = makeRuntimeFolder(deps.runtimeName && `${deps.runtimeName}-broker`);
   return {
     async open(session) {
-      const door = new OpenDoor(deps, session, () => doors.delete(door));
+      // 0700, with a name of its own: a door that closes late takes nothing from the next one of its session.
+      const place = mkdtempSync(folder.path("d-"));
+      const door = new OpenDoor(deps, session, place, () => doors.delete(door));
       await door.listen();
       doors.add(door);
       return door;
     },
     async close() {
       await Promise.all([...doors].map((door) => door.close()));
+      folder.remove();
     },
   };
 }
@@ -95,6 +111,9 @@ class OpenDoor implements Door {
   readonly binDir = binDir;
   readonly socketPath: string;
   #nextExec: number;
+  #inTurn = false;
+  /** In this Turn. */
+  #refused = 0;
   #stop = new AbortController();
   readonly #callers = new Set<Caller>();
   /** Everything under way, each settled on record when its promise resolves. */
@@ -102,18 +121,18 @@ class OpenDoor implements Door {
   readonly #verbs = new Set<Promise<void>>();
   readonly #deps: BrokerDeps;
   readonly #session: BrokerSession;
-  readonly #folder: RuntimeFolder;
+  readonly #folder: string;
   readonly #server: Server;
   readonly #onClose: () => void;
 
-  constructor(deps: BrokerDeps, session: BrokerSession, onClose: () => void) {
+  constructor(deps: BrokerDeps, session: BrokerSession, folder: string, onClose: () => void) {
     this.#deps = deps;
     this.#session = session;
     this.#onClose = onClose;
     this.#nextExec = session.nextExec ?? 0;
     this.token = deps.newToken();
-    this.#folder = makeRuntimeFolder(deps.runtimeName && `${deps.runtimeName}-${session.id.slice(0, 13)}`);
-    this.socketPath = this.#folder.path("broker");
+    this.#folder = folder;
+    this.socketPath = join(folder, "s");
     this.#server = createServer((socket) => void this.#answer(new Caller(socket)));
     this.#server.maxConnections = connectionsMax;
   }
@@ -127,7 +146,13 @@ class OpenDoor implements Door {
 
   busy = (): boolean => this.#guests.size + this.#verbs.size > 0;
 
+  beginTurn(): void {
+    this.#inTurn = true;
+    this.#refused = 0;
+  }
+
   async endTurn(): Promise<void> {
+    this.#inTurn = false;
     this.#stop.abort();
     this.#stop = new AbortController();
     await Promise.all(this.#guests);
@@ -139,7 +164,7 @@ class OpenDoor implements Door {
     await this.endTurn();
     for (const caller of this.#callers) caller.drop();
     await closed;
-    this.#folder.remove();
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   async #answer(caller: Caller): Promise<void> {
@@ -151,6 +176,8 @@ class OpenDoor implements Door {
       this.#deps.log(`broker: a request with a wrong token for session ${this.#session.id}`);
       return caller.answer(255, "the token is not this session's. Nothing was run.");
     }
+    // What an agent left running in the background still has the token.
+    if (!this.#inTurn) return caller.answer(255, "no turn is running. Nothing was run.");
     if (this.#guests.size + this.#verbs.size >= requestsAtOnceMax) {
       return caller.answer(
         255,
@@ -186,11 +213,8 @@ class OpenDoor implements Door {
   async #work(caller: Caller, request: Request, decision: Decision): Promise<void> {
     switch (decision.kind) {
       case "refused": {
-        const { target, account, sentence } = decision;
-        const command = [request.program, ...request.argv].join(" ");
-        const facts = { kind: "exec", n: this.#nextExec++, target, account, command } as const;
-        await this.#settle(facts, { kind: "refused", reason: sentence }, 0, new Excerpt());
-        return caller.answer(255, sentence);
+        await this.#recordRefused(request, decision);
+        return caller.answer(255, decision.sentence);
       }
       case "guest": {
         const { ssh } = this.#deps;
@@ -211,13 +235,34 @@ class OpenDoor implements Door {
     }
   }
 
+  async #recordRefused(
+    { program, argv }: Request,
+    { target, account, sentence }: Extract<Decision, { kind: "refused" }>,
+  ): Promise<void> {
+    if (this.#refused > refusedRecordedMax) return;
+    const last = this.#refused++ === refusedRecordedMax;
+    const short = (text: string) => cut(text, refusedBytesMax);
+    const facts = {
+      kind: "exec",
+      n: this.#nextExec++,
+      target: short(target),
+      account: short(account),
+      command: short([program, ...argv].join(" ")),
+    } as const;
+    const reason = last
+      ? `${short(sentence)} ${refusedRecordedMax} requests were refused before it in this turn: further ones are answered, but not recorded one by one.`
+      : short(sentence);
+    await this.#settle(facts, { kind: "refused", reason }, 0, new Excerpt());
+  }
+
   /** Started on record before the act, settled on record after it, and only then does the agent get its exit code. */
   async #exec(
     caller: Caller,
     what: Pick<ExecStarted, "target" | "account" | "command">,
     act: (excerpt: Excerpt) => Promise<GuestEnd>,
   ): Promise<void> {
-    const facts = { kind: "exec", n: this.#nextExec++, ...what } as const;
+    const command = cut(what.command, commandBytesMax);
+    const facts = { kind: "exec", n: this.#nextExec++, ...what, command } as const;
     const notRun = { kind: "refused", reason: "It could not be recorded in time, and was not run." } as const;
     const excerpt = new Excerpt();
     const started = this.#session.record({ ...facts, phase: "started" });
@@ -304,6 +349,12 @@ class OpenDoor implements Door {
     callOff();
     return inTime;
   }
+}
+
+function cut(text: string, bytesMax: number): string {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= bytesMax) return text;
+  return `${wholeEnd(bytes.subarray(0, bytesMax)).toString()}\n[cut: ${bytes.length} bytes in all]`;
 }
 
 /** In constant time, whatever the lengths. */

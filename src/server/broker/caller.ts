@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import { encode, frame, Frames } from "./frames.ts";
+import { encode, frame, frameBytesMax, Frames } from "./frames.ts";
 
 export interface Request {
   readonly token: string;
@@ -21,6 +21,7 @@ export class Caller {
   #stdinBytes = 0;
   #stdinAllowed = 0;
   #onStdin: ((chunk: Buffer | null) => void) | null = null;
+  #asked = false;
   #answered = false;
   readonly #socket: Socket;
   readonly #request = Promise.withResolvers<Request | null>();
@@ -33,8 +34,13 @@ export class Caller {
     const timer = setTimeout(() => socket.destroy(), requestMsMax);
     void this.#request.promise.then(() => clearTimeout(timer));
     socket.on("data", (chunk: Buffer) => {
-      const fine = frames.take(chunk, (type, payload) => this.#take(type, payload));
-      if (!fine) socket.destroy();
+      if (this.#answered || frames.take(chunk, (type, payload) => this.#take(type, payload))) return;
+      if (this.#asked) return this.drop();
+      // Read on to its end: a shim that is still writing would lose the answer with the line. The timer bounds it.
+      this.answer(
+        255,
+        `the command is longer than ${frameBytesMax} bytes. Nothing was run: send it as stdin instead, ssh devvm 'sh -s' < FILE`,
+      );
     });
     // "close" follows, and tells all there is to tell.
     socket.on("error", () => {});
@@ -88,6 +94,7 @@ export class Caller {
       case frame.request: {
         const request = decodeRequest(payload);
         if (request === null) this.#socket.destroy();
+        this.#asked = true;
         this.#request.resolve(request);
         return;
       }

@@ -35,7 +35,7 @@ export class Excerpt {
 }
 
 /** Without a UTF-8 character that the cut went through. */
-function wholeEnd(bytes: Buffer): Buffer {
+export function wholeEnd(bytes: Buffer): Buffer {
   for (let back = 1; back <= Math.min(4, bytes.length); back++) {
     const byte = bytes[bytes.length - back]!;
     if (byte < 0x80) return bytes;

@@ -12,8 +12,8 @@ export const frame = {
   credit: 7,
 } as const;
 
-/** A longer frame ends the connection: the shim sends 64 KiB at most, and a request is bounded by the kernel's argv. */
-const frameBytesMax = 4 * 1024 * 1024;
+/** A longer frame is not taken. The shim sends 64 KiB of stdin at most: only a request can come near. */
+export const frameBytesMax = 256 * 1024;
 const headBytes = 5;
 
 export function encode(type: number, payload: Buffer = Buffer.alloc(0)): Buffer {

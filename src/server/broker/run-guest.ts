@@ -55,7 +55,7 @@ function pass(from: Readable, channel: "stdout" | "stderr", caller: Caller, exce
 
 function ended(exit: SshExit, left: boolean, target: string): GuestEnd {
   if (left && exit.kind === "signalled") {
-    // sshd passes no signal on: ending remote groups over a second channel is issue 4's.
+    // sshd passes no signal on: the command meets the end of its pipes, or never notices.
     return unknown(
       `The agent went away; the connection was closed, and the command may go on running on ${target}.`,
     );

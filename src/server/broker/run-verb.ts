@@ -4,6 +4,7 @@ import type { OperationId } from "../../protocol/ids.ts";
 import type { Outcome } from "../../protocol/outcome.ts";
 import { verbs, type Verb } from "../../protocol/verbs.ts";
 import type { Clock } from "../clock.ts";
+import { busyCode } from "../power/answer.ts";
 import type { Power } from "../power/power.ts";
 import type { Caller } from "./caller.ts";
 
@@ -12,7 +13,6 @@ const agentActor = "agent";
 /** Mutating Verbs of agents per Target within an hour; one more is refused and the Operator's to decide. */
 const agentVerbsPerHourMax = 2;
 const hourMs = 3_600_000;
-const busyCode = 75;
 
 /** A sentence when agents have used up their share; the record tells, so that a restart gives no new one. */
 export function overShare(power: Power, clock: Clock, target: string, verb: Verb): string | null {

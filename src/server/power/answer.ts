@@ -4,7 +4,8 @@ import type { HostReport } from "../../protocol/outcome.ts";
 import type { Verb } from "../../protocol/verbs.ts";
 import type { Power } from "./power.ts";
 
-const busyCode = 75;
+/** EX_TEMPFAIL of sysexits(3): another Operation holds the Target. */
+export const busyCode = 75;
 
 /**
  * The fixed contract's answer, after waiting for the Verb's end: `exit_code` is the host's, 75 when another Operation
@@ -60,42 +61,19 @@ export async function verbAnswer(
   const report = power.reportOf(operation.id);
   const stdout = report?.stdout ?? operation.output;
   const stderr = report?.stderr ?? "";
-  const { outcome } = operation;
+  const { outcome, exit_code = null } = operation;
+  const reason = outcome?.kind === "unknown" ? outcome.reason : "";
   const notRecorded = operation.durable
     ? ""
     : "This operation could not be recorded in time (durable: false).\n";
-  switch (outcome?.kind) {
-    case "done":
-    case "failed":
-      return {
-        verb,
-        exit_code: operation.exit_code ?? null,
-        stdout,
-        stderr: stderr + notRecorded,
-        rejected: false,
-      };
-    case "refused":
-    case "busy":
-      return {
-        verb,
-        exit_code: operation.exit_code ?? null,
-        stdout,
-        stderr: stderr + notRecorded,
-        rejected: true,
-      };
-    default: {
-      // The host's 0 without the goal seen is no success: whoever reads only the code must not take it for one.
-      const code = operation.exit_code === 0 ? null : (operation.exit_code ?? null);
-      const reason = outcome === undefined ? "" : outcome.reason;
-      return {
-        verb,
-        exit_code: code,
-        stdout,
-        stderr: `${stderr.includes(reason) ? stderr : `${stderr}${reason}\n`}${notRecorded}`,
-        rejected: false,
-      };
-    }
-  }
+  return {
+    verb,
+    // The host's 0 without the goal seen is no success: whoever reads only the code must not take it for one.
+    exit_code: exit_code === 0 && outcome?.kind !== "done" ? null : exit_code,
+    stdout,
+    stderr: `${stderr.includes(reason) ? stderr : `${stderr}${reason}\n`}${notRecorded}`,
+    rejected: outcome?.kind === "refused" || outcome?.kind === "busy",
+  };
 }
 
 /** 2, 3, 9 and 75 of the host: it did nothing (HOST-VERBS). */

@@ -7,6 +7,7 @@ import type { Store } from "../store/store.ts";
 import { verbAnswer } from "./answer.ts";
 import type { Hypervisor } from "./hypervisor.ts";
 import { Output } from "./output.ts";
+import { readAll, readReadable } from "./reading.ts";
 import { createRecorder, type Recorded } from "./recorder.ts";
 import {
   foldOutput,
@@ -34,10 +35,16 @@ export interface Power {
   last(target: string): Operation | null;
   /** Newest first, without output. */
   history(target: string, limit?: number): readonly Operation[];
-  /** One Operation with its kept output; undefined when there is none by this id. Rejects when the store cannot be read. */
+  /**
+   * One Operation with its kept output; undefined when there is none by this id. Where only its output cannot be read,
+   * a sentence stands in its place; rejects when nothing of it is known and the store cannot be read.
+   */
   get(id: OperationId): Promise<Operation | undefined>;
   watch(listener: (change: OperationNews) => void): () => void;
-  /** Call once at the start: reads what was, and settles what a stopped server left open as unknown. */
+  /**
+   * Call once at the start: reads what was, and settles what a stopped server left open as unknown. Never rejects, and
+   * takes `readBeforeMs` and `recordMs` at most: what could not be read is logged, and is not in the history.
+   */
   recover(): Promise<void>;
   /** Waits a little for the record. Jobs on the hypervisor go on. */
   close(): Promise<void>;
@@ -80,6 +87,8 @@ export interface PowerDeps {
 
 /** Recording has so long; then the Verb goes on, and the Operation says `durable: false`. */
 const recordMs = 500;
+/** Reading what was before the start has so long; what is not read by then is not in the history. */
+const readBeforeMs = 1_500;
 /** Operations whose output is in memory; that of older ones is read from the store. */
 const outputsKeptMax = 64;
 /** Operations that history, `after` and repeated keys know; of older ones the store still knows the key. */
@@ -94,6 +103,8 @@ interface Entry {
   /** False for plain status. */
   readonly recorded: boolean;
   notDurable: number;
+  /** Resolves when the request is on record or `recordMs` have passed: before that nobody may call it durable. */
+  asked: Promise<void>;
 }
 
 export function createPower(deps: PowerDeps): Power {
@@ -121,24 +132,28 @@ export function createPower(deps: PowerDeps): Power {
     remember(entry);
     // From here to the act there is one await, the record's: nobody else can have passed the checks above.
     if (mutating) currents.set(target, entry);
+    entry.asked = begin(entry, hypervisor);
+    return repeated(entry, target, verb);
+  }
+
+  async function begin(entry: Entry, hypervisor: Hypervisor): Promise<void> {
     const recorded = await record(entry, requestedBody(entry.operation), true);
     if (recorded === "duplicate") return usedBefore(entry);
     entry.operation = { ...entry.operation, durable: entry.notDurable === 0 };
     tell({ operation: entry.operation });
     void act(entry, hypervisor);
-    return { kind: "accepted", operation: entry.operation, settled: entry.settled.promise };
   }
 
   /** The key is older than what memory knows: nothing is done, and its Operation is the answer. */
-  async function usedBefore(entry: Entry): Promise<Submitted> {
-    const { id, target, verb } = entry.operation;
+  async function usedBefore(entry: Entry): Promise<void> {
+    const { id, target } = entry.operation;
     entries.delete(id);
     if (currents.get(target) === entry) currents.delete(target);
     const before = await get(id);
     if (before === undefined) throw new Error(`operation/${id} exists in the store and cannot be read back.`);
     entry.operation = before;
+    entry.output = null;
     entry.settled.resolve(before);
-    return repeated(entry, target, verb);
   }
 
   async function act(entry: Entry, hypervisor: Hypervisor): Promise<void> {
@@ -200,20 +215,22 @@ export function createPower(deps: PowerDeps): Power {
     if (!entry.recorded) return "durable";
     const { id } = entry.operation;
     entry.notDurable++;
-    const both = Promise.all([
-      recorder.record(operationStream(id), body, { first }),
-      recorder.record(indexStream, body),
-    ]).then(([own, index]): Recorded => {
-      if (own === "duplicate") return own;
-      if (own === "lost" || index === "lost") return "lost";
-      entry.notDurable--;
-      return "durable";
-    });
     const { promise: late, resolve } = Promise.withResolvers<"late">();
     const callOff = clock.after(recordMs, () => resolve("late"));
-    const recorded = await Promise.race([both, late]);
-    callOff();
-    return recorded;
+    try {
+      const own = recorder.record(operationStream(id), body, { first });
+      // A key that was used before is in the index already. When that is not known in time the Verb acts: it belongs there.
+      if (first && (await Promise.race([own, late])) === "duplicate") return "duplicate";
+      const both = Promise.all([own, recorder.record(indexStream, body)]).then(([own, index]): Recorded => {
+        if (own === "duplicate") return own;
+        if (own === "lost" || index === "lost") return "lost";
+        entry.notDurable--;
+        return "durable";
+      });
+      return await Promise.race([both, late]);
+    } finally {
+      callOff();
+    }
   }
 
   function newEntry(operation: Operation): Entry {
@@ -225,6 +242,7 @@ export function createPower(deps: PowerDeps): Power {
       settled: Promise.withResolvers(),
       recorded,
       notDurable: 0,
+      asked: Promise.resolve(),
     };
     entry.output = new Output(
       clock,
@@ -273,28 +291,62 @@ export function createPower(deps: PowerDeps): Power {
   async function get(id: OperationId): Promise<Operation | undefined> {
     const entry = entries.get(id);
     if (entry?.output != null) return withOutput(entry);
-    const records = await readAll(store, operationStream(id));
+    const reading = readAll(store, operationStream(id));
+    if (entry !== undefined) {
+      const output = reading.then(foldOutput).catch((error: unknown) => {
+        log(`power: the output of operation ${id} could not be read: ${String(error)}`);
+        return outputUnread;
+      });
+      return { ...entry.operation, output: await within(clock, recordMs, output, outputUnread) };
+    }
+    const records = await reading;
     const folded = new Map<OperationId, Operation>();
     for (const each of records) foldRecord(folded, each);
-    const operation = entry?.operation ?? folded.get(id);
+    const operation = folded.get(id);
     return operation && { ...operation, output: foldOutput(records) };
   }
 
   async function recover(): Promise<void> {
     const found = new Map<OperationId, Operation>();
-    for (const each of await readAll(store, indexStream)) foldRecord(found, each);
+    const stop = new AbortController();
+    const missing = await within(
+      clock,
+      readBeforeMs,
+      readReadable({ store, signal: stop.signal }, indexStream, (each) => foldRecord(found, each)),
+      `the rest could not be read: the disk did not answer in ${readBeforeMs} ms`,
+    );
+    stop.abort();
+    if (missing !== null)
+      log(
+        `power: of the operations before this start ${found.size} are known; ${missing}. Verbs work, and nothing was removed. Look at the disk, then restart the server.`,
+      );
     const before = new Map<OperationId, Entry>();
     for (const [id, operation] of found) {
       if (entries.has(id)) continue;
       const settled = Promise.withResolvers<Operation>();
-      before.set(id, { operation, output: null, report: null, settled, recorded: true, notDurable: 0 });
+      before.set(id, {
+        operation,
+        output: null,
+        report: null,
+        settled,
+        recorded: true,
+        notDurable: 0,
+        asked: Promise.resolve(),
+      });
       if (operation.outcome !== undefined) settled.resolve(operation);
     }
     entries = new Map([...before, ...entries]);
     const open = [...before.values()].filter(({ operation }) => operation.outcome === undefined);
-    await Promise.all(
-      open.map((entry) => settle(entry, { outcome: leftOpen(entry.operation), exit_code: null })),
-    );
+    if (missing === null)
+      await Promise.all(
+        open.map((entry) => settle(entry, { outcome: leftOpen(entry.operation), exit_code: null })),
+      );
+    // How it ended may be on record where it could not be read: nothing is written over that.
+    else
+      for (const entry of open) {
+        entry.operation = { ...entry.operation, outcome: endUnread, exit_code: null, settled_at: now() };
+        entry.settled.resolve(entry.operation);
+      }
     trim(entries);
   }
 
@@ -328,7 +380,8 @@ export function createPower(deps: PowerDeps): Power {
   };
 }
 
-function repeated(entry: Entry, target: string, verb: Verb): Submitted {
+async function repeated(entry: Entry, target: string, verb: Verb): Promise<Submitted> {
+  await entry.asked;
   const { operation } = entry;
   if (operation.target !== target || operation.verb !== verb) return { kind: "mismatch", operation };
   return { kind: "accepted", operation: withOutput(entry), settled: entry.settled.promise };
@@ -363,13 +416,20 @@ function leftOpen({ verb }: Operation): Outcome {
   };
 }
 
-async function readAll(store: Store, stream: string) {
-  const pageMax = 1_000;
-  const records = [];
-  for (let after = -1; ;) {
-    const page = await store.read(stream, after, pageMax);
-    records.push(...page);
-    if (page.length < pageMax) return records;
-    after = page.at(-1)!.id;
-  }
+const endUnread: Outcome = {
+  kind: "unknown",
+  reason:
+    "The record of how it ended could not be read; it may have been carried out. Ask for status before you act again.",
+};
+
+const outputUnread =
+  "[Its output could not be read now. What else is said of it is true: ask again later.]\n";
+
+/** `late` when `ms` milliseconds have passed; the work goes on, and must not reject. */
+async function within<T, L>(clock: Clock, ms: number, work: Promise<T>, late: L): Promise<T | L> {
+  const { promise, resolve } = Promise.withResolvers<L>();
+  const callOff = clock.after(ms, () => resolve(late));
+  const value = await Promise.race([work, promise]);
+  callOff();
+  return value;
 }

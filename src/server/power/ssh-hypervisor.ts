@@ -13,8 +13,8 @@ const mutatingMsMax = 30 * 60_000;
 const statusFirstOutputMs = 3_000;
 
 /**
- * Verbs over the system's ssh. This first form sends the plain word (`cycle`, or `cycle 102` where the key may touch
- * several VMs); issue 3's jobs bring `v2 <verb> <job>`, and with it the right to ask again after a lost line.
+ * Verbs over the system's ssh, as the plain word: `cycle`, or `cycle 102` where the key may touch several VMs. The host
+ * cannot tell a repeated word from a second request: only what changes nothing is asked again after a lost line.
  */
 export function sshHypervisor(deps: {
   readonly ssh: Ssh;

@@ -23,6 +23,8 @@ export async function run(
   options: {
     readonly input?: string | Buffer;
     readonly onOutput?: (channel: "stdout" | "stderr", text: string) => void;
+    /** Aborted, the whole group is killed at once. */
+    readonly cancel?: AbortSignal;
   } = {},
 ): Promise<Finished> {
   const running = start({ ...command, stdin: options.input === undefined ? "ignore" : "pipe" });
@@ -40,7 +42,11 @@ export async function run(
           deadlinePassed = true;
           running.abandon();
         }, limits.deadlineMs);
+  const abandon = () => running.abandon();
+  options.cancel?.addEventListener("abort", abandon);
+  if (options.cancel?.aborted) abandon();
   const exit = await running.exit;
+  options.cancel?.removeEventListener("abort", abandon);
   clearTimeout(timer);
   return {
     exit,

@@ -1,5 +1,5 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import type { Readable, Writable } from "node:stream";
+import { ChildProcess, spawn } from "node:child_process";
+import { Readable, Writable } from "node:stream";
 
 export interface Command {
   readonly file: string;
@@ -18,6 +18,7 @@ export type Exit =
 
 export interface Running {
   readonly child: ChildProcess;
+  /** null only where "ignore" was asked for. What is written to a process that never started goes nowhere. */
   readonly stdin: Writable | null;
   readonly stdout: Readable;
   readonly stderr: Readable;
@@ -34,14 +35,12 @@ export interface Running {
 
 const living = new Set<Running>();
 
-/** The one place where processes start: list argv, no shell, a process group of its own, an environment that is named. */
+/**
+ * The one place where processes start: list argv, no shell, a process group of its own, an environment that is named.
+ * Never throws: what could not be started has nothing to say, and `exit` tells why.
+ */
 export function start(command: Command): Running {
-  const child = spawn(command.file, command.args, {
-    cwd: command.cwd,
-    env: { ...command.env },
-    stdio: [command.stdin ?? "ignore", "pipe", "pipe"],
-    detached: true,
-  });
+  const child = spawned(command);
   const exit = new Promise<Exit>((resolve) => {
     child.once("error", (error) => {
       // "error" also reports a failed kill; only a process without a pid never started.
@@ -56,9 +55,10 @@ export function start(command: Command): Running {
   child.stdin?.on("error", () => {});
   const running: Running = {
     child,
-    stdin: child.stdin,
-    stdout: child.stdout!,
-    stderr: child.stderr!,
+    // Node leaves them undefined when file descriptors ran out (EMFILE, ENFILE).
+    stdin: child.stdin ?? (command.stdin === "pipe" ? nowhere() : null),
+    stdout: child.stdout ?? Readable.from([]),
+    stderr: child.stderr ?? Readable.from([]),
     exit,
     kill: (signal = "SIGKILL") => killGroup(child, signal),
     abandon() {
@@ -75,6 +75,26 @@ export function start(command: Command): Running {
 /** Last resort when the server ends: whatever still runs goes with it. */
 export function killAll(): void {
   for (const running of living) running.kill("SIGKILL");
+}
+
+/** Some errors Node throws (E2BIG, ENOMEM), others it emits (ENOENT, EMFILE): here all are emitted. */
+function spawned(command: Command): ChildProcess {
+  try {
+    return spawn(command.file, command.args, {
+      cwd: command.cwd,
+      env: { ...command.env },
+      stdio: [command.stdin ?? "ignore", "pipe", "pipe"],
+      detached: true,
+    });
+  } catch (error) {
+    const child = new ChildProcess();
+    process.nextTick(() => child.emit("error", error as Error));
+    return child;
+  }
+}
+
+function nowhere(): Writable {
+  return new Writable({ write: (_chunk, _encoding, done) => done() });
 }
 
 function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {

@@ -1,7 +1,8 @@
 import type { SessionId } from "../../protocol/ids.ts";
 import { redact } from "../audit/redact.ts";
 import { within, type Clock } from "../clock.ts";
-import { readAll, type Store, type StoredRecord } from "../store/store.ts";
+import { readable } from "../store/readable.ts";
+import type { Store, StoredRecord } from "../store/store.ts";
 import { catalogueMs, sessionsListedMax } from "./limits.ts";
 
 export interface SessionFacts {
@@ -35,7 +36,10 @@ export class Catalogue {
   }
 
   async #load(): Promise<void> {
-    for await (const record of readAll(this.#deps.store, stream, this.#deps.report)) this.#note(record);
+    let damaged = 0;
+    for await (const record of readable(this.#deps.store, stream, () => damaged++)) this.#note(record);
+    if (damaged > 0)
+      this.#deps.report(new Error(`${damaged} records of the list of sessions are damaged, and left out`));
   }
 
   get(id: SessionId): SessionFacts | undefined {

@@ -4,7 +4,8 @@ import type { Mode } from "../../protocol/api.ts";
 import type { Agent, BrokerDoor, TurnEnd } from "../agent/agent.ts";
 import { redact } from "../audit/redact.ts";
 import { within, type Clock } from "../clock.ts";
-import { readAll, type Store } from "../store/store.ts";
+import { readable } from "../store/readable.ts";
+import type { Store } from "../store/store.ts";
 import { digestOf } from "./digest.ts";
 import { admitMs, cancelWaitMs } from "./limits.ts";
 import { Live } from "./live.ts";
@@ -77,9 +78,11 @@ export class Session {
    */
   static async open(deps: SessionDeps, id: SessionId): Promise<Session> {
     const state = emptyState();
-    for await (const record of readAll(deps.store, sessionStream(id), deps.report)) {
+    let damaged = 0;
+    for await (const record of readable(deps.store, sessionStream(id), () => damaged++)) {
       note(state, record as unknown as StoredEvent);
     }
+    if (damaged > 0) deps.report(new Error(`${damaged} events of session ${id} are damaged, and left out`));
     const session = new Session(deps, id, state);
     await session.mend();
     return session;

@@ -50,7 +50,7 @@ function hostBlock(host: SshHost, paths: ConfigPaths): string {
     ["ServerAliveInterval", String(keepaliveSeconds)],
     ["ServerAliveCountMax", "3"],
     ...(host.pinnedHostKey === undefined
-      ? // Guests are rebuilt and keep their first key. For the hypervisor this holds until `enroll` pins it (issue 3).
+      ? // Where no key is pinned, the first one that is shown is accepted and kept: see accept-new below.
         []
       : ([
           ["HostKeyAlias", word(host.alias)],

@@ -6,6 +6,7 @@ import type { KnownHosts } from "./known-hosts.ts";
 import { masterState } from "./mux.ts";
 import { refusal } from "./refusal.ts";
 import type { NotSent } from "./ssh.ts";
+import { within } from "./within.ts";
 
 export type Opened = { readonly kind: "open"; readonly controlPath: string } | NotSent;
 
@@ -33,6 +34,14 @@ const openMsMax = (connectTimeoutSeconds + 10) * 1_000;
 const abandonedMax = 2;
 /** Masters no longer trusted that are left to finish what runs on them; one more ends the oldest. */
 const retiredMax = 4;
+/** For an attempt that was called off to end; past this it is left to its own limits, and closing goes on. */
+const closeMsMax = 500;
+
+const stopping: NotSent = {
+  kind: "not_sent",
+  cause: "closed",
+  reason: "The server is stopping: nothing was sent.",
+};
 
 /**
  * The warm connection to one account: an `ssh -M` in the background that sessions ride on. A master is asked before
@@ -45,6 +54,7 @@ export class Connection {
   #master: Master | null = null;
   #opening: Promise<Opened> | null = null;
   #retired: Master[] = [];
+  readonly #closing = new AbortController();
 
   constructor(deps: ConnectionDeps) {
     this.#deps = deps;
@@ -80,8 +90,10 @@ export class Connection {
       this.retire(controlPath);
   }
 
+  /** An attempt under way is ended, not awaited: its host may take the connection and say nothing. */
   async close(): Promise<void> {
-    await this.#opening;
+    this.#closing.abort();
+    await within(closeMsMax, Promise.resolve(this.#opening));
     await Promise.all([...this.#retired, ...(this.#master ? [this.#master] : [])].map(end));
     this.#master = null;
     this.#retired = [];
@@ -92,6 +104,7 @@ export class Connection {
     const problem = await agent.ready();
     if (problem !== null)
       return { kind: "not_sent", cause: "no_key", reason: `${problem} Nothing was sent.` };
+    if (this.#closing.signal.aborted) return stopping;
     const controlPath = this.#deps.controlPath(this.#generation++);
     // With -f it answers 0 once it is logged in and listens on the path, and goes to the background as a master.
     const args = [
@@ -109,9 +122,11 @@ export class Connection {
     const { exit, stderr } = await run(
       { file: "ssh", args, env },
       { outputBytesMax: 16_384, deadlineMs: openMsMax },
+      { cancel: this.#closing.signal },
     );
     const state = await masterState(controlPath);
-    if (state.kind !== "alive") return refusal({ host, exit, stderr });
+    if (state.kind !== "alive")
+      return this.#closing.signal.aborted ? stopping : refusal({ host, exit, stderr });
     void knownHosts.save();
     this.#master = { controlPath, pid: state.pid };
     return { kind: "open", controlPath };

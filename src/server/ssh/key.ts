@@ -1,8 +1,9 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
-import { run } from "../process/run.ts";
-import { start, type Running } from "../process/start.ts";
+import { run, type Finished } from "../process/run.ts";
+import { start, type Exit, type Running } from "../process/start.ts";
+import { notStarted } from "./refusal.ts";
 import { within } from "./within.ts";
 
 /** The server's own ssh-agent with one key in it. */
@@ -16,6 +17,9 @@ export interface KeyAgent {
 
 /** ssh-add and the agent's start are a matter of milliseconds; past this they are killed and the problem is told. */
 const stepMsMax = 10_000;
+/** For a preparation under way when the server stops; past this it is left alone, and starts nothing more. */
+const closeMsMax = 500;
+const stopping = "The server is stopping.";
 const noKey = "No SSH key is configured: set BREAKGLASS_KEY_PATH to the private key's file.";
 
 /**
@@ -49,35 +53,40 @@ export function openKeyAgent(deps: {
     }
     if (agent !== null) log("ssh: the key agent died; starting another");
     await end();
-    agent = await startAgent(env, socketPath);
-    if (agent === null) return "The ssh-agent could not be started: install openssh-client.";
+    if (closed) return stopping;
+    const started = await startAgent(env, socketPath);
+    if ("problem" in started) return started.problem;
+    agent = started;
     const failed = await add(key);
-    if (failed !== null) {
-      // Read anew next time: the file may have been mended by then.
-      key = null;
-      return failed;
-    }
+    if (failed !== null) return failed;
     const listed = await run(
       { file: "ssh-add", args: ["-L"], env: withAgent },
       { outputBytesMax: 16_384, deadlineMs: stepMsMax },
     );
-    publicKey = listed.stdout.trim();
-    writeFileSync(publicKeyPath, `${publicKey}\n`, { mode: 0o600 });
+    const line = listed.stdout.trim();
+    if (line === "")
+      return `The SSH key ${keyPath} was loaded, but its public half could not be listed (${why(listed)}); the next connection tries again.`;
+    try {
+      writeFileSync(publicKeyPath, `${line}\n`, { mode: 0o600 });
+    } catch (error) {
+      return `The SSH key ${keyPath} was loaded, but its public half could not be written down (${(error as Error).message}); the next connection tries again.`;
+    }
+    publicKey = line;
     return null;
   }
 
   async function add(text: string): Promise<string | null> {
     const command = { file: "ssh-add", args: ["-q", "-"], env: withAgent };
-    const { exit, stderr } = await run(
-      command,
-      { outputBytesMax: 16_384, deadlineMs: stepMsMax },
-      { input: text },
-    );
+    const added = await run(command, { outputBytesMax: 16_384, deadlineMs: stepMsMax }, { input: text });
+    const { exit, stderr } = added;
     if (exit.kind === "exited" && exit.code === 0) return null;
+    if (exit.kind === "not_started") return notStarted(exit.error);
+    // Read anew next time: the file may have been mended by then.
+    key = null;
     if (stderr.includes("passphrase")) {
       return `The SSH key ${keyPath} is protected by a passphrase, and nobody is here to type it: make a key of its own for this server (ssh-keygen -t ed25519 -N "").`;
     }
-    return `The SSH key ${keyPath} could not be loaded (${stderr.trim() || "ssh-add said nothing"}): it must be a private key in OpenSSH's or PEM format.`;
+    return `The SSH key ${keyPath} could not be loaded (${why(added)}): it must be a private key in OpenSSH's or PEM format.`;
   }
 
   /** A pid may have passed to somebody else: only while its socket is listened on. */
@@ -91,7 +100,7 @@ export function openKeyAgent(deps: {
 
   return {
     async ready() {
-      if (closed) return "The server is stopping.";
+      if (closed) return stopping;
       preparing ??= prepare().finally(() => (preparing = null));
       problem = await preparing;
       return problem;
@@ -100,7 +109,7 @@ export function openKeyAgent(deps: {
     publicKey: () => publicKey,
     async close() {
       closed = true;
-      await preparing;
+      await within(closeMsMax, Promise.resolve(preparing));
       await end();
     },
   };
@@ -136,7 +145,7 @@ async function readKey(path: string): Promise<{ text: string } | { problem: stri
 async function startAgent(
   env: Readonly<Record<string, string>>,
   socketPath: string,
-): Promise<{ holder: Running; pid: number } | null> {
+): Promise<{ holder: Running; pid: number } | { problem: string }> {
   const holder = start({
     file: "ssh-agent",
     args: ["-a", socketPath, "/bin/sh", "-c", 'echo "$SSH_AGENT_PID" && exec cat'],
@@ -144,15 +153,20 @@ async function startAgent(
     stdin: "pipe",
   });
   holder.stderr.resume();
-  const { promise, resolve } = Promise.withResolvers<number | null>();
+  const { promise, resolve } = Promise.withResolvers<number | Exit>();
   holder.stdout.once("data", (line: Buffer) => resolve(Number(line.toString())));
-  void holder.exit.then(() => resolve(null));
-  const pid = await within(stepMsMax, promise);
-  if (pid === null || !Number.isSafeInteger(pid) || pid <= 1) {
-    holder.kill("SIGKILL");
-    return null;
-  }
-  return { holder, pid };
+  void holder.exit.then(resolve);
+  const told = await within(stepMsMax, promise);
+  if (typeof told === "number" && Number.isSafeInteger(told) && told > 1) return { holder, pid: told };
+  holder.kill("SIGKILL");
+  if (typeof told === "object" && told?.kind === "not_started") return { problem: notStarted(told.error) };
+  return {
+    problem: "The ssh-agent did not come up: see whether `ssh-agent` works on the server's machine.",
+  };
+}
+
+function why({ exit, stderr }: Finished): string {
+  return exit.kind === "not_started" ? exit.error.message : stderr.trim() || "ssh-add said nothing";
 }
 
 function listens(socketPath: string): Promise<boolean> {

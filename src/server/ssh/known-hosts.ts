@@ -26,8 +26,10 @@ export async function openKnownHosts(deps: {
   writeFileSync(memoryPath, saved, { mode: 0o600 });
   let saving: Promise<void> | null = null;
 
-  async function write(text: string): Promise<void> {
+  async function write(): Promise<void> {
     try {
+      const text = readFileSync(memoryPath, "utf8");
+      if (text === saved) return;
       await mkdir(dir, { recursive: true, mode: 0o700 });
       await writeFile(`${path}.new`, text, { mode: 0o600 });
       await rename(`${path}.new`, path);
@@ -41,9 +43,7 @@ export async function openKnownHosts(deps: {
 
   return {
     async save() {
-      const text = readFileSync(memoryPath, "utf8");
-      if (text === saved) return;
-      saving ??= write(text).finally(() => (saving = null));
+      saving ??= write().finally(() => (saving = null));
       await saving;
     },
   };

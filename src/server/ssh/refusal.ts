@@ -8,12 +8,7 @@ import type { NotSent } from "./ssh.ts";
 export function refusal({ host, exit, stderr }: { host: SshHost; exit: Exit; stderr: string }): NotSent {
   const where = `${host.user}@${host.hostName} port ${host.port} ("${host.alias}")`;
   const answer = (cause: NotSent["cause"], reason: string): NotSent => ({ kind: "not_sent", cause, reason });
-  if (exit.kind === "not_started") {
-    return answer(
-      "unusable",
-      `The OpenSSH client could not be started (${exit.error.message}). Nothing was sent: install openssh-client.`,
-    );
-  }
+  if (exit.kind === "not_started") return answer("unusable", `${notStarted(exit.error)} Nothing was sent.`);
   if (stderr.includes("REMOTE HOST IDENTIFICATION HAS CHANGED"))
     return answer("host_key_changed", changedKey(where, stderr));
   if (stderr.includes("Host key verification failed")) {
@@ -33,6 +28,17 @@ export function refusal({ host, exit, stderr }: { host: SshHost; exit: Exit; std
     "unreachable",
     `${where} was not reached (${said === "" ? ended(exit) : said}). Nothing was sent.`,
   );
+}
+
+/** Why the OpenSSH client itself did not start: it is missing, or the server has run out of something. */
+export function notStarted(error: NodeJS.ErrnoException): string {
+  const mends: Readonly<Record<string, string>> = {
+    ENOENT: "install openssh-client",
+    EMFILE: "the server has reached its limit on open files, raise it (ulimit -n)",
+    ENFILE: "the machine has reached its limit on open files, raise it (fs.file-max)",
+  };
+  const mend = mends[error.code ?? ""] ?? "see to the machine that this server runs on";
+  return `The OpenSSH client could not be started (${error.message}): ${mend}.`;
 }
 
 function changedKey(where: string, stderr: string): string {

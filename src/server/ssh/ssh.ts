@@ -5,6 +5,7 @@ import { configText, pinnedLine, type SshHost } from "./config.ts";
 import { Connection, type Opened } from "./connection.ts";
 import { openKeyAgent } from "./key.ts";
 import { openKnownHosts } from "./known-hosts.ts";
+import { notStarted } from "./refusal.ts";
 import { makeRuntimeFolder } from "./runtime-folder.ts";
 import { Slots } from "./slots.ts";
 import { within } from "./within.ts";
@@ -334,7 +335,7 @@ function sshExit(exit: Exit): SshExit {
   return {
     kind: "not_sent",
     cause: "unusable",
-    reason: `The OpenSSH client could not be started (${exit.error.message}). Nothing was sent: install openssh-client.`,
+    reason: `${notStarted(exit.error)} Nothing was sent.`,
   };
 }
 

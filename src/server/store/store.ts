@@ -77,38 +77,3 @@ export class StoreError extends Error {
     this.kind = kind;
   }
 }
-
-const recordsAtOnce = 500;
-
-/** All records of a stream in order, without those that are damaged: each gap is told once, by its sentence. */
-export async function* readAll(
-  store: Pick<Store, "head" | "read">,
-  stream: StreamName,
-  onDamage: (error: StoreError) => void,
-): AsyncGenerator<StoredRecord> {
-  let inGap = false;
-  let limit = recordsAtOnce;
-  for (let after = -1; ;) {
-    try {
-      const page = await store.read(stream, after, limit);
-      yield* page;
-      const last = page.at(-1);
-      if (last === undefined) return;
-      after = last.id;
-      // Behind a gap pages are whole again.
-      if (inGap) limit = recordsAtOnce;
-      inGap = false;
-    } catch (error) {
-      if (!(error instanceof StoreError) || error.kind !== "damaged") throw error;
-      // The damage lies somewhere in this page: one by one up to it, and then over it.
-      if (limit > 1) {
-        limit = 1;
-        continue;
-      }
-      if (!inGap) onDamage(error);
-      inGap = true;
-      after += 1;
-      if (after >= (await store.head(stream))) return;
-    }
-  }
-}

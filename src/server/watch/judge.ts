@@ -14,9 +14,16 @@ export type PowerSight =
   | { readonly kind: "other"; readonly seen: string }
   | { readonly kind: "unreachable"; readonly seen: string };
 
+/** What may be judged by; null: never asked, or too long ago. */
 export interface Sights {
   readonly guest: GuestSight | null;
   readonly power: PowerSight | null;
+}
+
+/** What each side showed last, however long ago. `at`: ISO 8601, when that was. */
+export interface LastSights {
+  readonly guest: (GuestSight & { readonly at: string }) | null;
+  readonly power: (PowerSight & { readonly at: string }) | null;
 }
 
 /**
@@ -34,9 +41,11 @@ export function judge({ guest, power }: Sights): TargetState {
   return "unknown";
 }
 
-export function evidenceOf({ guest, power }: Sights, at: string): Evidence[] {
+export function evidenceOf({ guest, power }: LastSights): Evidence[] {
   const evidence: Evidence[] = [];
-  if (guest) evidence.push({ probe: "guest over SSH", ok: guest.kind === "answers", seen: guest.seen, at });
-  if (power) evidence.push({ probe: "hypervisor", ok: power.kind === "running", seen: power.seen, at });
+  if (guest)
+    evidence.push({ probe: "guest over SSH", ok: guest.kind === "answers", seen: guest.seen, at: guest.at });
+  if (power)
+    evidence.push({ probe: "hypervisor", ok: power.kind === "running", seen: power.seen, at: power.at });
   return evidence;
 }

@@ -1,13 +1,20 @@
 import type { TargetState, TargetStatus } from "../../protocol/targets.ts";
-import type { Clock } from "../clock.ts";
-import { evidenceOf, judge, type GuestSight, type PowerSight, type Sights } from "./judge.ts";
+import { within, type Clock } from "../clock.ts";
+import {
+  evidenceOf,
+  judge,
+  type GuestSight,
+  type LastSights,
+  type PowerSight,
+  type Sights,
+} from "./judge.ts";
 
 interface WatchedTarget {
   readonly name: string;
   readonly isDefault: boolean;
-  /** Asks the guest for a sign of life; null where no guest side is configured. Never rejects, always settles. */
+  /** Asks the guest for a sign of life; null where no guest side is configured. A rejection counts as not reached. */
   readonly askGuest: (() => Promise<GuestSight>) | null;
-  /** Asks the hypervisor; null where no power side is configured. Never rejects, always settles. */
+  /** Asks the hypervisor; null where no power side is configured. A rejection counts as not reached. */
   readonly askPower: (() => Promise<PowerSight>) | null;
 }
 
@@ -19,9 +26,12 @@ export interface WatchDeps {
 }
 
 /** Between two looks while all is well, and while something is wrong. */
-const guestEveryMs = 10_000;
-const powerEveryMs = 30_000;
+const everyMs: Readonly<Record<Side, number>> = { guest: 10_000, power: 30_000 };
 const wrongEveryMs = 5_000;
+/** A look without an answer by then counts as not reached; what it answers later is ignored. */
+const lookMsMax = 30_000;
+/** What is older than so many of its side's calm periods stays to be read as Evidence, and nothing is judged by it. */
+const calmPeriodsMax = 3;
 
 /** Looks at every Target, for ever, and says what changed. */
 export class Watch {
@@ -55,24 +65,26 @@ export class Watch {
   }
 }
 
-type Side = "guest" | "power";
+type Side = keyof Sights;
+type NotReached = Extract<GuestSight, { readonly kind: "unreachable" }>;
 
 class Watcher {
   readonly #target: WatchedTarget;
   readonly #clock: Clock;
   readonly #onChange: () => void;
+  #last: LastSights = { guest: null, power: null };
   #sights: Sights = { guest: null, power: null };
-  #seenAt: string;
   #state: TargetState = "unknown";
   #since: string;
   readonly #stops = new Map<Side, () => void>();
+  readonly #forgets = new Map<Side, () => void>();
   #closed = false;
 
   constructor(target: WatchedTarget, clock: Clock, onChange: () => void) {
     this.#target = target;
     this.#clock = clock;
     this.#onChange = onChange;
-    this.#since = this.#seenAt = clock.now().toISOString();
+    this.#since = clock.now().toISOString();
   }
 
   get name(): string {
@@ -90,7 +102,7 @@ class Watcher {
       is_default: this.#target.isDefault,
       state: this.#state,
       since: this.#since,
-      evidence: evidenceOf(this.#sights, this.#seenAt),
+      evidence: evidenceOf(this.#last),
       power: this.#target.askPower !== null,
     };
   }
@@ -105,34 +117,50 @@ class Watcher {
 
   close(): void {
     this.#closed = true;
-    for (const stop of this.#stops.values()) stop();
+    for (const stop of [...this.#stops.values(), ...this.#forgets.values()]) stop();
   }
 
   #look(side: Side): void {
     this.#stops.delete(side);
     const { askGuest, askPower } = this.#target;
-    if (side === "guest" && askGuest)
-      void askGuest().then((guest) => this.#saw(side, { ...this.#sights, guest }));
-    if (side === "power" && askPower)
-      void askPower().then((power) => this.#saw(side, { ...this.#sights, power }));
+    if (side === "guest" && askGuest) void this.#answer(askGuest).then((guest) => this.#saw(side, { guest }));
+    if (side === "power" && askPower) void this.#answer(askPower).then((power) => this.#saw(side, { power }));
   }
 
-  #saw(side: Side, sights: Sights): void {
+  /** Never rejects and always settles, whatever the probe does. */
+  async #answer<Sight>(ask: () => Promise<Sight>): Promise<(Sight | NotReached) & { readonly at: string }> {
+    const notReached = (seen: string): NotReached => ({ kind: "unreachable", seen });
+    const sight =
+      (await within(this.#clock, lookMsMax, Promise.try(ask)).catch((error: unknown) =>
+        notReached(error instanceof Error ? error.message : String(error)),
+      )) ?? notReached(`did not answer within ${lookMsMax / 1_000} s`);
+    return { ...sight, at: this.#clock.now().toISOString() };
+  }
+
+  #saw(side: Side, seen: Partial<LastSights>): void {
     if (this.#closed) return;
-    this.#sights = sights;
-    this.#seenAt = this.#clock.now().toISOString();
-    const state = judge(sights);
+    this.#last = { ...this.#last, ...seen };
+    this.#forgets.get(side)?.();
+    this.#forgets.set(
+      side,
+      this.#clock.after(calmPeriodsMax * everyMs[side], () => this.#judge({ [side]: null })),
+    );
+    this.#judge(seen);
+    this.#stops.set(
+      side,
+      this.#clock.after(this.#state === "up" ? everyMs[side] : wrongEveryMs, () => this.#look(side)),
+    );
+  }
+
+  #judge(news: Partial<Sights>): void {
+    this.#sights = { ...this.#sights, ...news };
+    const state = judge(this.#sights);
     const wasWrong = this.#state !== "up";
     if (state !== this.#state) {
       this.#state = state;
-      this.#since = this.#seenAt;
+      this.#since = this.#clock.now().toISOString();
     }
     // Evidence of something wrong is news each time; all well is news once.
     if (state !== "up" || wasWrong) this.#onChange();
-    const calmMs = side === "guest" ? guestEveryMs : powerEveryMs;
-    this.#stops.set(
-      side,
-      this.#clock.after(state === "up" ? calmMs : wrongEveryMs, () => this.#look(side)),
-    );
   }
 }
