@@ -178,7 +178,7 @@ test("a turn that ran when the server died is interrupted, and says what is unkn
     { kind: "interrupted", unknown: ["devvm: systemctl restart postgresql"] },
     { kind: "turn_end", reason: "interrupted" },
   ]);
-  expect(await sessions.list()).toMatchObject([{ session_id: session.id, name: "repair", running: false }]);
+  expect(sessions.list()).toMatchObject([{ session_id: session.id, name: "repair", running: false }]);
 });
 
 test("an orderly end of the server interrupts what runs and takes nothing new", async () => {
