@@ -1,16 +1,18 @@
 import { parseArgs } from "node:util";
 import { agentFigures } from "./agent.ts";
+import { benchKill } from "./kill.ts";
 import { benchPower } from "./power.ts";
 import { print } from "./print.ts";
 import { benchStart } from "./start.ts";
 import { appendLatency, replayTime } from "./store.ts";
 import { benchStream } from "./stream.ts";
 
-/** `npm run bench [-- start store stream power agent]`: one line of JSON a figure, each beside a baseline of the same run. */
+/** `npm run bench [-- start store stream kill power agent]`: one line of JSON a figure, each beside a baseline of the same run. */
 const parts: Readonly<Record<string, () => Promise<void>>> = {
   start: benchStart,
   store: benchStore,
   stream: benchStream,
+  kill: benchKill,
   power: benchPower,
   agent: benchAgent,
 };
@@ -22,6 +24,9 @@ if (unknown.length > 0)
 for (const [name, run] of Object.entries(parts)) {
   if (positionals.length === 0 || positionals.includes(name)) await run();
 }
+
+// Warm connections and their keepers would hold the process open for minutes.
+process.exit();
 
 async function benchStore(): Promise<void> {
   for (const writers of [1, 64]) {

@@ -8,11 +8,12 @@ export function startPinned(
   core: number,
   args: readonly string[],
   env: NodeJS.ProcessEnv = process.env,
+  stderr: "inherit" | "ignore" = "inherit",
 ): ChildProcess {
   const command = canPin
     ? ["taskset", "-c", String(core), process.execPath, ...args]
     : [process.execPath, ...args];
-  return spawn(command[0]!, command.slice(1), { env, stdio: ["pipe", "pipe", "inherit"] });
+  return spawn(command[0]!, command.slice(1), { env, stdio: ["pipe", "pipe", stderr] });
 }
 
 /** Sends one line of JSON to a child and resolves with the next line it answers. */

@@ -57,6 +57,7 @@ export async function benchPower(): Promise<void> {
     log: () => {},
   });
   const door = await broker.open({ id: randomUUID(), mode: () => "supervised", record: async () => {} });
+  door.beginTurn();
   const bareSsh = (port: number, command: string) => {
     const options = [
       "BatchMode=yes",

@@ -46,13 +46,18 @@ async function measure(script: string, dataDir: string): Promise<{ ms: number; m
   for (let round = 0; round < rounds; round++) {
     const port = await freePort();
     const begun = performance.now();
-    const child = startPinned(0, [script], {
-      PATH: process.env["PATH"],
-      HOME: dataDir,
-      API_BEARER_TOKEN: "a-token-that-is-long-enough-to-pass",
-      BREAKGLASS_LISTEN: `127.0.0.1:${port}`,
-      BREAKGLASS_DATA_DIR: dataDir,
-    });
+    const child = startPinned(
+      0,
+      [script],
+      {
+        PATH: process.env["PATH"],
+        HOME: dataDir,
+        API_BEARER_TOKEN: "a-token-that-is-long-enough-to-pass",
+        BREAKGLASS_LISTEN: `127.0.0.1:${port}`,
+        BREAKGLASS_DATA_DIR: dataDir,
+      },
+      "ignore",
+    );
     child.stdout!.resume();
     await healthy(port);
     times.push(performance.now() - begun);

@@ -68,6 +68,27 @@ test(
   },
 );
 
+test(
+  "a credential in the environment is not used by the demo until somebody says so",
+  { timeout: 120_000 },
+  async () => {
+    const server = await startServer({
+      env: { ANTHROPIC_API_KEY: "dummy-key-that-opens-nothing", ANTHROPIC_BASE_URL: "http://127.0.0.1:9" },
+    });
+    const { stream, ask } = await beginTurn(server, "Triage");
+    await stream.until((each) => kind(each).includes("turn_end"));
+    // The stand-in has answered: the address in the environment answers nobody.
+    expect(JSON.stringify(stream.frames)).toContain("Stands now");
+    const model = async () => {
+      const facts = (await ask("GET", "/api/console")).body as unknown as ConsoleFacts;
+      return facts.notices.find(({ id }) => id === "demo-model");
+    };
+    expect(await model()).toMatchObject({ action: { path: "/api/demo/use-model" } });
+    expect((await ask("POST", "/api/demo/use-model")).status).toBe(204);
+    expect((await model())?.text).toContain("Your model credential is in use");
+  },
+);
+
 test("a cookie and the list of sessions outlive a restart", { timeout: 120_000 }, async () => {
   const HOME = scratchFolder();
   const server = await startServer({ env: { HOME } });
