@@ -35,6 +35,13 @@ async function turnEnded(store: Store, session: Session): Promise<void> {
   });
 }
 
+/** Runs until it is stopped. */
+const waits = () =>
+  scriptedAgent(async (request) => {
+    await stopped(request);
+    return "cancelled";
+  });
+
 const echo = scriptedAgent(async ({ prompt, report }) => {
   await report({ kind: "text", text: `You said: ${prompt}` });
   return "done";
@@ -77,10 +84,7 @@ test("the same key starts nothing twice: at once, later, and after a restart", a
 
 test("one turn at a time in a session, and a limit over all", async () => {
   const store = await scratchStore();
-  const waiting = scriptedAgent(async (request) => {
-    await stopped(request);
-    return "cancelled";
-  });
+  const waiting = waits();
   const sessions = await openSessions(store, waiting, { limits: { turnsAtOnceMax: 1 } });
   const [one, two] = [await newSession(sessions), await newSession(sessions)];
   expect(await sessions.prompt(one, say("a"))).toEqual({ kind: "started" });
@@ -94,13 +98,7 @@ test("one turn at a time in a session, and a limit over all", async () => {
 
 test("stop ends the turn, says so, and there is nothing to stop twice", async () => {
   const store = await scratchStore();
-  const sessions = await openSessions(
-    store,
-    scriptedAgent(async (request) => {
-      await stopped(request);
-      return "cancelled";
-    }),
-  );
+  const sessions = await openSessions(store, waits());
   const session = await newSession(sessions);
   await sessions.prompt(session, say("wait"));
   expect(await session.cancel()).toBe(true);
@@ -183,10 +181,7 @@ test("a turn that ran when the server died is interrupted, and says what is unkn
 
 test("an orderly end of the server interrupts what runs and takes nothing new", async () => {
   const store = await scratchStore();
-  const agent = scriptedAgent(async (request) => {
-    await stopped(request);
-    return "cancelled";
-  });
+  const agent = waits();
   const sessions = await openSessions(store, agent);
   const session = await newSession(sessions);
   await sessions.prompt(session, say("wait"));
@@ -296,10 +291,7 @@ test("a crashed turn on a disk that takes nothing can still be read, and is sett
 
 test("stop in the moment of sending stops the turn that is about to begin", async () => {
   const store = await scratchStore();
-  const agent = scriptedAgent(async (request) => {
-    await stopped(request);
-    return "cancelled";
-  });
+  const agent = waits();
   const sessions = await openSessions(store, agent);
   const session = await newSession(sessions);
   const sent = sessions.prompt(session, say("wait"));

@@ -62,6 +62,18 @@ const journalctl: SimulatedCommand = (call) => {
   );
 };
 
+/** Options whose value may be the next word. */
+const takesValue: readonly string[] = [
+  "--since",
+  "--unit",
+  "--lines",
+  "--priority",
+  "--output",
+  "--grep",
+  "--vacuum-size",
+  "--vacuum-time",
+];
+
 /** `-b -1` has a value that looks like an option, and a bare `-b` has none; `-n` may stand without its number. */
 function normal(args: readonly string[]): string[] {
   return args.flatMap((word, at) => {
@@ -70,34 +82,8 @@ function normal(args: readonly string[]): string[] {
     if (word === "-b" || word === "--boot") return [`--boot=${/^-?\d+$/.test(next) ? next : "0"}`];
     if (/^-[a-z]+b$/.test(word)) return [word.slice(0, -1), "--boot=0"];
     if (word === "-n" && !/^(\d+|all)$/.test(next)) return ["--lines=10"];
-    if (
-      word.startsWith("--") &&
-      !word.includes("=") &&
-      [
-        "--since",
-        "--unit",
-        "--lines",
-        "--priority",
-        "--output",
-        "--grep",
-        "--vacuum-size",
-        "--vacuum-time",
-      ].includes(word)
-    )
-      return [`${word}=${next}`];
-    if (
-      [
-        "--since",
-        "--unit",
-        "--lines",
-        "--priority",
-        "--output",
-        "--grep",
-        "--vacuum-size",
-        "--vacuum-time",
-      ].includes(args[at - 1] ?? "")
-    )
-      return [];
+    if (word.startsWith("--") && !word.includes("=") && takesValue.includes(word)) return [`${word}=${next}`];
+    if (takesValue.includes(args[at - 1] ?? "")) return [];
     return [word];
   });
 }

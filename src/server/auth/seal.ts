@@ -9,7 +9,7 @@ export interface Sealer {
   matches(purpose: Purpose, text: string, seal: string): boolean;
 }
 
-/** A shorter secret is our bug: main makes it. */
+/** A shorter secret is our bug: secret.ts makes it. */
 const secretBytesMin = 32;
 
 export function createSealer(secret: Buffer): Sealer {
