@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test } from "vitest";
-import { existsSync } from "node:fs";
+import { existsSync, globSync, readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import type { AgentEvent } from "../../src/server/agent/agent.ts";
 import type { Script } from "../../demo/model/script.ts";
@@ -23,6 +23,15 @@ async function stageWith(options: StageOptions) {
 /** Resolves when the machine has such a process. */
 async function begun(sleep: { living(): boolean }): Promise<void> {
   while (!sleep.living()) await pause(5);
+}
+
+/** Resolves when the agent's memory on the disk holds the text. */
+async function remembered(sessionsDir: string, text: string): Promise<void> {
+  const holds = () =>
+    globSync(`${sessionsDir}/*/memory/projects/**/*.jsonl`).some((file) =>
+      readFileSync(file, "utf8").includes(text),
+    );
+  while (!holds()) await pause(5);
 }
 
 const sessionOf = (events: readonly AgentEvent[]) =>
@@ -69,6 +78,8 @@ describe.each(isolations)("at its end, with isolation %s,", { timeout: 60_000 },
     });
     const playing = stage.play("first");
     await begun(sleep);
+    // The agent writes its memory a moment behind what it does: killed before that it cannot know.
+    await remembered(stage.sessionsDir, '"first"');
     for (const pid of agentPids(stage)) process.kill(pid, "SIGKILL");
     const { end, events } = await playing;
     expect(end).toBe("failed");
