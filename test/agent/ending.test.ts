@@ -48,6 +48,7 @@ describe.each(isolations)("at its end, with isolation %s,", { timeout: 60_000 },
     const stop = new AbortController();
     const playing = stage.play("first", { signal: stop.signal });
     await begun(sleep);
+    await remembered(stage.sessionsDir, '"first"');
     stop.abort();
     const { end, events } = await playing;
     expect(end).toBe("cancelled");
