@@ -26,6 +26,7 @@ import {
   askGuest,
   askPower,
   brokerTarget,
+  comesBack,
   guestAlias,
   observeAlias,
   powerAlias,
@@ -121,20 +122,24 @@ export async function compose({
     path,
     log: (text) => log.warn(text),
   });
+  const verbTimeoutMs = config.verbTimeoutSeconds * 1000;
   const power = createPower({
     targets: new Map(
       config.targets.map(({ name, power: side }) => {
-        const vmid = side?.vmid;
-        return [
-          name,
-          side ? sshHypervisor({ ssh, alias: powerAlias(name), ...(vmid !== undefined && { vmid }) }) : null,
-        ];
+        const how = { ssh, clock, alias: powerAlias(name), resendMs: verbTimeoutMs };
+        return [name, side ? sshHypervisor({ ...how, ...(side.vmid && { vmid: side.vmid }) }) : null];
+      }),
+    ),
+    comesBack: new Map(
+      config.targets.flatMap((target) => {
+        const seen = comesBack({ ssh, clock }, target);
+        return seen ? [[target.name, seen]] : [];
       }),
     ),
     store,
     clock,
     newId: randomUUID,
-    verbTimeoutMs: config.verbTimeoutSeconds * 1000,
+    verbTimeoutMs,
     log: (text) => log.warn(text),
   });
   await power.recover();

@@ -1,4 +1,5 @@
 import type { BrokerTarget } from "./broker/decide.ts";
+import type { Clock } from "./clock.ts";
 import type { Config, TargetConfig } from "./config/config.ts";
 import type { SshHost } from "./ssh/config.ts";
 import type { Ssh } from "./ssh/ssh.ts";
@@ -69,6 +70,31 @@ export function askGuest(ssh: Ssh, { name, guest }: TargetConfig): (() => Promis
     if (exit.kind === "exited" && exit.code === 0) return { kind: "answers", seen: "answers commands" };
     const why = exit.kind === "not_sent" ? exit.reason : "no answer to a command in time";
     return { kind: "no_round_trip", seen: `SSH banner, but: ${why}` };
+  };
+}
+
+/** A guest that has not come back by then was not cured by its reset. */
+const comeBackMsMax = 120_000;
+const comeBackEveryMs = 2_000;
+
+/** Whether the guest is seen to have booted after `since`: its own uptime says so (proc(5)), over SSH. */
+export function comesBack(
+  deps: { readonly ssh: Ssh; readonly clock: Clock },
+  { name, guest }: TargetConfig,
+): ((since: Date, signal: AbortSignal) => Promise<boolean>) | null {
+  if (guest === undefined) return null;
+  const { ssh, clock } = deps;
+  const alias = guest.observeUser === undefined ? guestAlias(name) : observeAlias(name);
+  const limits = { outputBytesMax: 4_096, deadlineMs: roundTripMs, repeatable: { firstOutputMs: null } };
+  return async (since, signal) => {
+    const until = clock.now().getTime() + comeBackMsMax;
+    while (!signal.aborted && clock.now().getTime() < until) {
+      const { stdout } = await ssh.run(alias, ["cat", "/proc/uptime"], limits);
+      const uptimeMs = Number.parseFloat(stdout) * 1_000;
+      if (clock.now().getTime() - uptimeMs > since.getTime()) return true;
+      await new Promise<void>((resolve) => clock.after(comeBackEveryMs, resolve));
+    }
+    return false;
   };
 }
 

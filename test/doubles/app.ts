@@ -46,6 +46,7 @@ export async function startApp(options: {
   });
   const power = createPower({
     targets: new Map([["devvm", options.hypervisor ?? null]]),
+    comesBack: new Map(),
     store,
     clock,
     newId: randomUUID,
