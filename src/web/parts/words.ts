@@ -47,6 +47,9 @@ export function outcomeWords(verb: Verb, outcome: Outcome): OutcomeWords {
         return { tone: "danger", headline: "The machine is OFF", detail: offDetail(outcome.reason) };
       return { tone: "danger", headline: `The ${verb} failed.`, detail: outcome.reason };
     case "unknown":
+      // A reset that was accepted leaves the same process, and with it what had wedged it.
+      if (verb === "reset")
+        return { tone: "warning", headline: "Not known to be a cure.", detail: outcome.reason };
       return {
         tone: "warning",
         headline: `Not known: the ${verb} may have been carried out.`,
@@ -66,13 +69,11 @@ function doneWords(verb: Verb, outcome: Outcome & { kind: "done" }): OutcomeWord
   if (verb === "status") return { tone: "quiet", headline: `The hypervisor says "${state}".`, detail: "" };
   if (verb === "forensics")
     return { tone: "good", headline: "Evidence gathered.", detail: "Nothing was changed." };
-  // A reset that was accepted leaves the same process, and with it what had wedged it.
   if (verb === "reset")
     return {
-      tone: "warning",
-      headline: "Reset accepted. Not yet known to be a cure.",
-      detail:
-        "The same QEMU process goes on. It is cured only when the machine answers again; if it does not, cycle.",
+      tone: "good",
+      headline: "The machine has come back.",
+      detail: "It was seen to boot after the reset.",
     };
   const now = state === "stopped" ? "The machine is off, as asked." : `The machine is ${state}.`;
   return {
@@ -86,10 +87,29 @@ function doneWords(verb: Verb, outcome: Outcome & { kind: "done" }): OutcomeWord
   };
 }
 
-/** "cycled 40 s ago by ana"; an Operation that did not end well says so. */
+/** What the hypervisor's side concluded from its evidence, for a person; its own words where they are new to us. */
+export function verdictWords(verdict: string): { readonly tone: Tone; readonly text: string } {
+  switch (verdict) {
+    case "io-stall-suspected":
+      return {
+        tone: "danger",
+        text: "Its disk I/O seems to have stalled inside QEMU. A reset keeps that; a cycle cures it.",
+      };
+    case "qmp-silent":
+      return { tone: "danger", text: "QEMU itself did not answer." };
+    case "disk-io-moves":
+      return { tone: "good", text: "Its disks were at work." };
+    case "off":
+      return { tone: "quiet", text: "It was off." };
+    default:
+      return { tone: "quiet", text: verdict };
+  }
+}
+
+/** "cycled 40 s ago by ana"; an Operation that did not end well, or is not known to have ended, says so. */
 export function briefWords(brief: OperationBrief, now: number): string {
   const past = Object.hasOwn(pastOf, brief.verb) ? pastOf[brief.verb as Verb] : brief.verb;
-  const ended = brief.outcome === undefined || brief.outcome === "done" ? "" : ` (${brief.outcome})`;
+  const ended = brief.outcome === "done" ? "" : ` (${brief.outcome ?? "not known yet"})`;
   return `${past}${ended} ${ago(brief.at, now)} by ${brief.by}`;
 }
 

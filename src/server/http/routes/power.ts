@@ -75,5 +75,13 @@ export function powerRoutes({ power, defaultTarget }: PowerRoutesDeps): Hono<Env
     return c.json<Operation>(operation);
   });
 
+  routes.get("/operations/:id/screen", async (c) => {
+    const id = c.req.param("id");
+    const png = isUuid(id) ? await power.screen(id) : null;
+    if (png === null)
+      throw new Refusal(404, "No picture of the machine's screen was taken for this operation.");
+    return c.body(new Uint8Array(png), 200, { "Content-Type": "image/png" });
+  });
+
   return routes;
 }
