@@ -107,9 +107,8 @@ export async function makeHost({ scale = 100, qmScale = 20 }: HostOptions = {}) 
     /** Somebody else's qm holds the machine's lock file, until what this answers is called. */
     holdConfigLock: async (vmid = 102) => {
       const path = file(`lock-${vmid}.conf`);
-      const holder = spawn("flock", [path, "sh", "-c", "echo held; exec cat"], {
-        stdio: ["pipe", "pipe", "ignore"],
-      });
+      const hold = 'open my $f, ">>", $ARGV[0]; flock $f, 2; $| = 1; print "held\\n"; <STDIN>';
+      const holder = spawn("perl", ["-e", hold, path], { stdio: ["pipe", "pipe", "ignore"] });
       await new Promise((resolve) => holder.stdout.once("data", resolve));
       return () => {
         holder.stdin.end();

@@ -1,10 +1,9 @@
-import { connect } from "node:net";
 import { closeSync, openSync, readFileSync, readlinkSync, readdirSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createInterface } from "node:readline";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { kill, lives, makeHost, until, type Host } from "./host.ts";
+import { openQmp, readOperations } from "./qmp.ts";
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -269,45 +268,39 @@ it("speaks QMP: a greeting, the negotiation, answers with their ids, errors in Q
   await host.qm("start", "102");
   const qmp = await openQmp(host.qmp());
   expect(qmp.greeting).toMatchObject({ QMP: { version: { qemu: { major: expect.any(Number) } } } });
-  expect(await qmp.ask({ execute: "query-status" })).toMatchObject({ error: { class: "CommandNotFound" } });
-  expect(await qmp.ask({ execute: "qmp_capabilities", id: 7 })).toEqual({ return: {}, id: 7 });
-  expect(await qmp.ask({ execute: "query-status" })).toEqual({
+  expect(await qmp.ask("query-status")).toMatchObject({ error: { class: "CommandNotFound" } });
+  expect(await qmp.ask("qmp_capabilities", { id: 7 })).toEqual({ return: {}, id: 7 });
+  expect(await qmp.ask("query-status")).toEqual({
     return: { status: "running", running: true },
   });
-  expect(await qmp.ask({ execute: "nonsense" })).toEqual({
+  expect(await qmp.ask("nonsense")).toEqual({
     error: { class: "CommandNotFound", desc: "The command nonsense has not been found" },
   });
-  expect(await qmp.ask({ execute: "query-jobs" })).toEqual({ return: [] });
-  expect(await qmp.ask({ execute: "query-block" })).toMatchObject({ return: [{ device: "drive-scsi0" }] });
+  expect(await qmp.ask("query-jobs")).toEqual({ return: [] });
+  expect(await qmp.ask("query-block")).toMatchObject({ return: [{ device: "drive-scsi0" }] });
   const png = host.file("screen.png");
-  const screendump = { execute: "screendump", arguments: { filename: png, format: "png" } };
-  expect(await qmp.ask(screendump)).toEqual({ return: {} });
+  const screendump = () => qmp.ask("screendump", { arguments: { filename: png, format: "png" } });
+  expect(await screendump()).toEqual({ return: {} });
   expect(readFileSync(png).subarray(1, 4).toString()).toBe("PNG");
   await host.machineFault("screendump", "fail no screen");
-  expect(await qmp.ask(screendump)).toEqual({ error: { class: "GenericError", desc: "no screen" } });
+  expect(await screendump()).toEqual({ error: { class: "GenericError", desc: "no screen" } });
   const pid = host.pid();
-  expect(await qmp.ask({ execute: "quit" })).toEqual({ return: {} });
+  expect(await qmp.ask("quit")).toEqual({ return: {} });
   await until(host.dir, () => !lives(pid));
 });
 
 it("counts operations that move, stand still, or all but stand still", async () => {
   await host.qm("start", "102");
   const qmp = await openQmp(host.qmp());
-  await qmp.ask({ execute: "qmp_capabilities" });
-  const count = async () => {
-    const { return: stats } = (await qmp.ask({ execute: "query-blockstats" })) as {
-      return: [{ stats: { rd_operations: number } }];
-    };
-    return stats[0].stats.rd_operations;
-  };
-  const busy = await count();
-  const still = await count();
+  await qmp.ask("qmp_capabilities");
+  const busy = await readOperations(qmp);
+  const still = await readOperations(qmp);
   expect(still - busy).toBeGreaterThan(10);
   await host.machineFault("frozen");
-  expect(await count()).toBe(still);
+  expect(await readOperations(qmp)).toBe(still);
   await host.mendMachine("frozen");
   await host.machineFault("throttled");
-  const slow = await count();
+  const slow = await readOperations(qmp);
   expect(slow - still).toBeLessThan(60);
   qmp.end();
 });
@@ -320,7 +313,7 @@ it("admits one QMP client at a time", async () => {
     greeted = true;
     return qmp;
   });
-  await first.ask({ execute: "qmp_capabilities" });
+  await first.ask("qmp_capabilities");
   expect(greeted).toBe(false);
   first.end();
   (await second).end();
@@ -332,20 +325,6 @@ it("falls silent when it is reset over hung storage", async () => {
   expect((await host.qm("reset", "102")).stderr).toContain("got timeout");
   expect(await host.qm("status", "102")).toEqual(says("status: running\n"));
 });
-
-async function openQmp(path: string) {
-  const socket = connect(path);
-  const lines = createInterface({ input: socket })[Symbol.asyncIterator]();
-  const read = async () => JSON.parse((await lines.next()).value as string) as Record<string, unknown>;
-  return {
-    greeting: await read(),
-    ask: (command: object) => {
-      socket.write(JSON.stringify(command));
-      return read();
-    },
-    end: () => socket.destroy(),
-  };
-}
 
 function argumentsOf(pid: number): string[] {
   try {
