@@ -72,9 +72,9 @@ sub record ($self, $id) {
   return Breakglass::Task->answer_of($limit->{disk_ms}, sub { print read_whole($path) if -e $path });
 }
 
-sub prune_records ($self) {
-  my $folder = "$self->{settings}{state}/jobs";
-  $self->begin(journal => sub { unlink oldest($limit->{records_kept_max}, glob "$folder/*") });
+sub prune_records ($self, $id) {
+  my $path = $self->record_path($id);
+  $self->begin(journal => sub { unlink too_many($limit->{records_kept_max}, $path) });
 }
 
 sub record_path ($self, $id) { "$self->{settings}{state}/jobs/$id" }
@@ -90,7 +90,7 @@ sub keep_evidence ($self, $id, $files, $copies) {
     append("$folder/$id/$_", O_CREAT, read_whole($copies->{$_})) for sort keys %$copies;
     sync_folder("$folder/$id");
     require File::Path;
-    File::Path::remove_tree(oldest($limit->{forensics_kept_max}, glob "$folder/*"));
+    File::Path::remove_tree(too_many($limit->{forensics_kept_max}, "$folder/$id"));
   });
 }
 
@@ -120,12 +120,13 @@ sub read_whole ($path) {
   return readline($in) // '';
 }
 
-# All but the newest so many; those that go with time in their names are put in order by it, too.
-sub oldest ($kept, @paths) {
-  return () if @paths <= $kept;
+# What lies beside $own beyond so many, the oldest. Never $own: were the clock set back, it would look old.
+sub too_many ($kept, $own) {
+  my @paths = grep { $_ ne $own } glob $own =~ s{[^/]*\z}{*}r;
+  return () if @paths < $kept;
   my %age = map { $_ => -M $_ // 0 } @paths;
   my @sorted = sort { $age{$a} <=> $age{$b} || $b cmp $a } @paths;
-  return @sorted[$kept .. $#sorted];
+  return @sorted[$kept - 1 .. $#sorted];
 }
 
 1;

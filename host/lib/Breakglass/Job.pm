@@ -80,7 +80,7 @@ sub member ($line, $name) {
 sub ending_of_record ($record, $seq) {
   my $last = (split /\n/, $record =~ s/[^\n]*\z//r)[-1] // return;
   return ($last, sentence_of($last)) if defined ending_of($last);
-  my $text = "This host was started again while the job was in phase '" . member($last, 'phase') . "'. What became of it is unknown: ask for status.";
+  my $text = "This host lost sight of the job in phase '" . member($last, 'phase') . "', most likely by being started again. What became of it is unknown: ask for status.";
   my %was = map { $_ => member($last, $_) } qw(job verb vmid state_before pid_before forensics_id);
   return (object(seq => $seq, (map { $_ => $was{$_} } qw(job verb vmid)), ts => timestamp(), Breakglass::Steps::ending(5),
     state_before => $was{state_before} // 'unknown', state_after => 'unknown', pid_before => $was{pid_before}, pid_after => undef, changed => \0,

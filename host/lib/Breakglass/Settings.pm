@@ -24,6 +24,7 @@ my %wait = (
   stop_ms              => 150_000,               # qm stop escalates for up to 131 s; then we kill the process ourselves
   stop_grace_ms        => 5_000,                 # qm stop has ended and the process lives: then the same
   stop_linger_ms       => 10_000,                # the process is gone and qm stop still runs: then it is ended
+  qm_end_ms            => 5_000,                 # a qm that is asked to end; then it and what it started are killed
   kill_ms              => 10_000,                # after our own SIGKILL; then exit 7
   start_ms             => 300_000,               # the verb `start` waits so long for qm start; then exit 5, and qm start goes on
   verify_ms            => 60_000,                # from qm start's end to a running machine; then exit 8

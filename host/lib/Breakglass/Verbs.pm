@@ -61,14 +61,15 @@ sub status ($self) {
   my $qm = $pve->status($limit_ms);
   my $agent = $pve->agent_ping($limit_ms);
   my $qmp = defined $machine->{pid} ? Breakglass::Qmp::ask($pve->qmp_path, $limit_ms, ['query-status']) : undef;
-  Breakglass::Task::await(undef, grep { defined } $qm, $agent, $qmp);
+  my $ha = $pve->is_ha_managed($limit_ms);
+  Breakglass::Task::await(undef, grep { defined } $qm, $agent, $qmp, $ha);
   my $text = $qm->text;
   my %fact = (
     qm    => $qm->{end} eq 'answered' ? Breakglass::Pve::word('status', $text) : 'no answer',
     qmp   => $qmp && (Breakglass::Qmp::status_word($qmp) // 'no answer'),
     agent => { answered => 'answers', hung => 'no answer', failed => 'not running' }->{ $agent->{end} },
     lock  => Breakglass::Pve::word('lock', $text),
-    ha    => Breakglass::Pve::word('managed', $text),
+    ha    => $ha->{end} eq 'answered' ? $ha->text : 'no answer',
   );
   my @lines = (
     'status: ' . state_word($machine->{state}, $fact{qmp} // ''),
@@ -77,7 +78,7 @@ sub status ($self) {
     'qm says: ' . ($fact{qm} // 'nothing') . ', QMP says: ' . ($fact{qmp} // 'nothing'),
     "guest agent: $fact{agent}",
     'lock: ' . ($fact{lock} // 'none'),
-    'HA managed: ' . ($fact{ha} ? 'yes' : 'no'),
+    "HA managed: $fact{ha}",
   );
   my @facts = (lines => \@lines, %fact, process_state => $machine->{process_state}, age_seconds => $machine->age_seconds);
   $self->finish(4, 'There is no qm at its place on this host: is this the hypervisor?', @facts) unless $pve->is_there;
@@ -121,8 +122,9 @@ sub reset ($self) {
   $self->evidence_first;
   my $stalls = $self->{verdict} eq 'io-stall-suspected';
   $self->phase('resetting', $stalls ? 'Its disk I/O seems to have stalled inside QEMU: a reset keeps that process and will not cure it. A cycle does.' : ());
-  my $reset = $pve->act('reset', $self->{settings}->ms('reset_ms'));
-  Breakglass::Task::await(undef, $reset);
+  my $reset = $pve->act('reset');
+  Breakglass::Task::await(uptime_ms() + $self->{settings}->ms('reset_ms'), $reset);
+  $pve->end_act($reset);
   $machine->look;
   if ($reset->{end} ne 'answered') {
     $self->settle_refusal($reset->text);
@@ -172,7 +174,7 @@ sub cycle ($self) {
 sub start_after_death ($self) {
   $self->{changed} = 1;
   $self->{machine}->look;
-  $self->say_phase('starting', 'The worker of this cycle died with the machine off; another one goes on and starts it.');
+  $self->phase('starting', 'The worker of this cycle died with the machine off; another one goes on and starts it.');
   # What the first one began goes on without it, and two at once would only be in each other's way.
   Breakglass::Task::nap($self->{settings}->ms('verify_apart_ms')) while defined $self->{pve}->start_under_way;
   if ($self->{machine}->look eq 'running' && $self->runs_within($self->{settings}->ms('verify_ms'))) { $self->settle_start('on', '') }
@@ -196,7 +198,10 @@ sub start_until_it_runs ($self) {
 
 # Of a job that ended with its worker.
 sub died_in ($self, $phase) {
-  $self->look_first_if_unknown;
+  my $machine = $self->{machine};
+  $machine->look;
+  @$self{qw(state_before pid_before)} = @$machine{qw(state pid)} if $self->{state_before} eq 'unknown';
+  $self->{changed} = ($self->{pid_before} // 0) != ($machine->{pid} // 0) ? 1 : 0;
   $self->finish(5, "The worker of this job died in phase '$phase' and left no result. What it had begun may still go on. Ask for status before anything else.");
 }
 
@@ -232,7 +237,7 @@ sub switch_off ($self) {
     }
   }
   # Only a stop is ever ended like this: it has nothing left to do, and would hold qm's own lock against the start.
-  $stop->give_up unless $stop->has_ended;
+  $self->{pve}->end_act($stop);
   $self->{changed} = 1;
   $self->phase('off', "VM $vmid is off.");
 }
@@ -332,8 +337,6 @@ sub look_first ($self) {
 # What a dead worker knew.
 sub remember ($self, %facts) { $self->{$_} = $facts{$_} for grep { defined $facts{$_} } keys %facts }
 
-sub look_first_if_unknown ($self) { $self->look_first if $self->{state_before} eq 'unknown' && !defined $self->{pid_before} }
-
 sub evidence_first ($self) {
   $self->phase('forensics', 'Gathering evidence first (at most ' . int($self->{settings}->ms('forensics_ms') / 1000) . ' s).');
   eval { $self->gather; 1 } and return;
@@ -356,6 +359,7 @@ sub settle_home ($self) {
 # Ends the verb when qm refused for a reason of the hypervisor's own.
 sub settle_refusal ($self, $text) {
   my ($code, $sentence, $holder) = $self->{pve}->refusal($text) or return;
+  $self->settle_home if $code == 4;
   $self->{holder} = $holder;
   $self->finish($code, $sentence);
 }

@@ -72,6 +72,8 @@ sub enter_phase ($job, $call, $disk, $phase, %facts) {
     my %said = $disk->settle;
     # A job of an earlier boot of this host: what became of it is all that there is to say.
     my ($line, $text) = Breakglass::Job::ending_of_record($said{journal} // '', 0) or return;
+    die bless { code => 2, text => "Refused: job $job->{id} is another one. Nothing was done.", facts => [] }, 'Breakglass::End'
+      if grep { Breakglass::Job::member($line, $_) ne $job->{$_} } qw(verb vmid);
     die bless { line => $line, text => $text }, 'Breakglass::End';
   } else {
     $disk->add_to_record($job->{id}, $entry);
@@ -91,8 +93,9 @@ sub close_job ($job, $call, $disk, $steps, $verbs, $end) {
   $job->release_vm;
   $job->add_step("$end->{text}\nBG1 $line\n");
   Breakglass::Job::prune($call->{settings});
-  $disk->prune_records;
+  $disk->prune_records($job->{id});
   $disk->settle;
+  return $line;
 }
 
 # Whoever owns the VM writes its id right after it has the lock.
@@ -117,16 +120,17 @@ sub revive_owner ($call, $vmid) {
   may_be_revived($job) && $job->own_vm ? begin($job, $call, 1) : $job->release;
 }
 
-# With `alive` in our hands, and no final step: starts a worker where that is right, else says what is known.
+# With `alive` in our hands, and no final step: starts a worker where that is right, else writes and answers the final step.
 sub look_after ($job, $call) {
-  return begin($job, $call, 1) if may_be_revived($job) && $job->own_vm;
+  if (may_be_revived($job) && $job->own_vm) { begin($job, $call, 1); return undef }
   my $disk = Breakglass::Disk->new($call->{settings});
   my $steps = Breakglass::Steps->new(seq => $job->mend_steps, job => $job->{id}, verb => $job->{verb}, vmid => $job->{vmid}, to => sub { });
   my $verbs = Breakglass::Verbs->new(settings => $call->{settings}, verb => $job->{verb}, vmid => $job->{vmid}, steps => $steps, disk => $disk);
   my $phase = Breakglass::Job::member($job->last_entry, 'phase');
   $verbs->remember(map { $_ => Breakglass::Job::member($job->last_entry, $_) } qw(state_before pid_before forensics_id));
-  close_job($job, $call, $disk, $steps, $verbs, $verbs->carry_out(sub { $verbs->died_in($phase) }));
+  my $line = close_job($job, $call, $disk, $steps, $verbs, $verbs->carry_out(sub { $verbs->died_in($phase) }));
   $job->release;
+  return $line;
 }
 
 sub may_be_revived ($job) {
