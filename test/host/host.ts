@@ -3,6 +3,7 @@ import { existsSync, readFileSync, watch } from "node:fs";
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { endProcesses } from "../../demo/processes.ts";
 import { hostResult, type HostReport } from "../../src/protocol/outcome.ts";
 
 export const breakglassHost = join(import.meta.dirname, "../../host/breakglass-host");
@@ -119,8 +120,10 @@ export async function makeHost({ scale = 100, qmScale = 20 }: HostOptions = {}) 
     saw: (name: string, part: string) => until(dir, () => text(name).includes(part)),
     run: (command: string | Buffer, vmids: readonly (number | string)[] = [102]) =>
       finished(startHost(command, ["--config", config, ...vmids.map(String)])),
-    /** Ends what qm and its machines left behind, by pid and time of birth, and takes the folder away. */
+    /** Ends the jobs that still run, then what qm and its machines left behind, and takes the folder away. */
     async end() {
+      await endProcesses((words) => words.includes(config));
+      // By pid and time of birth: a worker of qm bears no name of ours.
       for (const line of text("processes").split("\n")) {
         const [left, born] = line.split(" ");
         if (left !== undefined && born !== undefined && bornAt(Number(left)) === born) kill(Number(left));
