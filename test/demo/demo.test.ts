@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -102,6 +104,23 @@ it("boots anew after a reset of a healthy machine", async () => {
   await answersAgain(before.stdout);
 });
 
+it("carries a cycle out although whoever asked for it is gone", async () => {
+  const before = await bootId();
+  const { port, user } = demo.ready.hypervisor;
+  const asking = spawn(
+    "ssh",
+    [...sshOptions(demo.ready), "-p", String(port), "-l", user, "127.0.0.1", "cycle"],
+    { stdio: "ignore" },
+  );
+  await eventually(
+    () => demo.control({ do: "state" }),
+    ({ power }) => power === "off",
+  );
+  asking.kill("SIGKILL");
+  await once(asking, "exit");
+  await answersAgain(before.stdout);
+});
+
 it("lets in one key, three accounts, and commands only", async () => {
   const { guest, hypervisor } = demo.ready;
   const stranger = makeKey(demo.dir, "stranger");
@@ -153,6 +172,8 @@ it("is ended in the middle of a cycle, and leaves no process and no folder", asy
     ({ power }) => power === "off",
   );
   await demo.end();
+  // The job itself has not gone on beyond the demo, not even for a moment.
+  expect(processesOf(join(demo.dir, "breakglass-host.conf"))).toEqual([]);
   await cycling;
   expect(existsSync(demo.dir)).toBe(false);
   await eventually(
