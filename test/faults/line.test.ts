@@ -9,9 +9,7 @@ it(
   async () => {
     const rig = await makeRig();
     const { host } = rig;
-    await host.fault("stop", "gate");
-    const id = await rig.operate("cycle");
-    await host.saw("calls", "stop 102");
+    const id = await rig.held("cycle", "stop");
     rig.relay.goDeaf();
     await host.openGate("stop");
     // ssh's own keepalives find out: 3 of 5 s.
@@ -75,8 +73,7 @@ it("the store is lost between two sendings of one key: the host knows the Job, a
 it("two cycles from two clients of one server: one acts, the other is told who holds the machine", async () => {
   const rig = await makeRig();
   const { host } = rig;
-  await host.fault("stop", "gate");
-  const id = await rig.operate("cycle");
+  const id = await rig.held("cycle", "stop");
   const other = await rig.ask("POST", "/api/targets/devvm/operations", { verb: "cycle", key: randomUUID() });
   expect(other).toMatchObject({ status: 409, body: { detail: expect.stringContaining(id) } });
   await host.openGate("stop");

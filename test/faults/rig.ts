@@ -8,7 +8,7 @@ import type { TargetStatus } from "../../src/protocol/targets.ts";
 import type { Verb } from "../../src/protocol/verbs.ts";
 import { makeKey, startSshd } from "../doubles/sshd.ts";
 import { startServer, type RunningServer } from "../e2e/server.ts";
-import { breakglassHost, makeHost } from "../host/host.ts";
+import { breakglassHost, makeHost, until } from "../host/host.ts";
 import { startRelay } from "./relay.ts";
 
 const token = "a-token-that-is-long-enough-to-pass";
@@ -17,7 +17,7 @@ export const patience = { timeout: 45_000, interval: 50 };
 
 /** The real server, OpenSSH's client and sshd, the real forced command, and a qm over a dummy QEMU; on `from` a machine that runs. */
 export async function makeRig(options: { readonly machine?: "on" | "off"; readonly scale?: number } = {}) {
-  const host = await makeHost({ scale: options.scale ?? 50 });
+  const host = await makeHost({ scale: options.scale ?? 60 });
   const key = makeKey(host.dir, "id");
   const forced = `restrict,command="${breakglassHost} --config ${host.config} 102" ${key.publicKey}`;
   const sshd = await startSshd({ authorizedKeys: [forced], dir: host.dir });
@@ -63,6 +63,13 @@ export async function makeRig(options: { readonly machine?: "on" | "off"; readon
   const operation = async (id: OperationId) =>
     (await ask("GET", `/api/operations/${id}`)).body as unknown as Operation;
 
+  /** Answers the Operation's id: it is under way. */
+  const operate = async (verb: Verb, id: OperationId = randomUUID()): Promise<OperationId> => {
+    const answer = await ask("POST", "/api/targets/devvm/operations", { verb, key: id });
+    expect(answer).toMatchObject({ status: 202 });
+    return id;
+  };
+
   return {
     host,
     relay,
@@ -70,17 +77,20 @@ export async function makeRig(options: { readonly machine?: "on" | "off"; readon
     ask,
     operation,
     targets: async () => (await ask("GET", "/api/targets")).body as unknown as readonly TargetStatus[],
-    /** Answers the Operation's id: it is under way. */
-    async operate(verb: Verb, id: OperationId = randomUUID()): Promise<OperationId> {
-      expect(await ask("POST", "/api/targets/devvm/operations", { verb, key: id })).toMatchObject({
-        status: 202,
-      });
-      return id;
-    },
+    operate,
     /** Waits for its end. */
     async settled(id: OperationId): Promise<Operation> {
       await expect.poll(async () => (await operation(id)).settled_at, patience).toBeTruthy();
       return operation(id);
+    },
+    /** Sends a Verb and resolves when it is held at this question or order of qm's, until `host.openGate`. */
+    async held(verb: Verb, gate: string): Promise<OperationId> {
+      const asked = () => host.text("calls").split(`${gate} 102`).length;
+      const before = asked();
+      await host.fault(gate, "gate");
+      const id = await operate(verb);
+      await until(host.dir, () => asked() > before);
+      return id;
     },
     killServer: () => server.end("SIGKILL"),
     startServer: start,
