@@ -196,11 +196,8 @@ describe.each(["guest", "hypervisor"] as const)("on the side of the %s", (side) 
     makeKey(dir, "authority");
     const authority = readFileSync(join(dir, "authority.pub"), "utf8").trim();
     writeFileSync(known, `@cert-authority 127.0.0.1,[127.0.0.1]:* ${authority}\n`);
-    const certify = () =>
-      execFileSync("ssh-keygen", [
-        ...["-q", "-s", join(dir, "authority"), "-I", "devvm", "-h", "-n", "127.0.0.1"],
-        join(dir, "host_key.pub"),
-      ]);
+    const words = "-q -s authority -I devvm -h -n 127.0.0.1 host_key.pub".split(" ");
+    const certify = () => execFileSync("ssh-keygen", words, { cwd: dir });
     const certified = async () => {
       const { port } = sshd;
       await sshd.stop();

@@ -1,5 +1,5 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fingerprintOf, type HostKey } from "./host-key.ts";
 import { keysOf, knownName, withKey, withLearned } from "./known-lines.ts";
@@ -132,16 +132,15 @@ async function replaceOnDisk(dir: string, text: string): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const path = join(dir, "known_hosts");
   // Another name for each process: `breakglass enroll` may write while the server does.
-  const file = await open(`${path}.${process.pid}`, "w", 0o600);
-  try {
-    await file.writeFile(text);
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
-  await rename(`${path}.${process.pid}`, path);
+  const next = `${path}.${process.pid}`;
+  await writeFile(next, text, { mode: 0o600, flush: true });
+  await rename(next, path);
   const folder = await open(dir);
-  await folder.sync().finally(() => folder.close());
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
 }
 
 /** ssh reads either the old or the new one. */
