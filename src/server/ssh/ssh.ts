@@ -198,6 +198,8 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
       `Too many commands wait for the connection to "${alias}". Nothing was sent: try again when some have ended.`,
     );
 
+  // Where the master is gone or refuses before it has opened the session, ssh goes on over a connection of its own. The command
+  // has not left until then (mux.c sends it when the far side has confirmed the session): it still goes once.
   const sshCommand = (alias: string, controlPath: string, command: string) => ({
     file: "ssh",
     args: ["-F", config, "-S", controlPath, alias, "--", command],
