@@ -221,7 +221,7 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
       );
     }
     if (opened.kind === "not_sent") return unsent(opened);
-    const once = (on: Open, onOutput: SshRunOptions["onOutput"]) =>
+    const once = (on: Extract<Opened, { kind: "open" }>, onOutput: SshRunOptions["onOutput"]) =>
       run(
         sshCommand(alias, on.controlPath, command),
         { outputBytesMax: options.outputBytesMax, deadlineMs: until.leftMs() },
