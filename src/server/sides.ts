@@ -1,10 +1,13 @@
+import { userInfo } from "node:os";
 import type { BrokerTarget } from "./broker/decide.ts";
 import type { Config, TargetConfig } from "./config/config.ts";
 import type { SshHost } from "./ssh/config.ts";
 import type { Ssh } from "./ssh/ssh.ts";
 import { readBanner } from "./watch/banner.ts";
 import type { GuestSight, PowerSight } from "./watch/judge.ts";
+import type { Hypervisor } from "./power/hypervisor.ts";
 import type { Power } from "./power/power.ts";
+import { sshHypervisor } from "./power/ssh-hypervisor.ts";
 import { hostResult } from "../protocol/outcome.ts";
 
 /** Aliases of a Target's accounts in our ssh configuration. */
@@ -38,6 +41,28 @@ export function sshHosts(targets: Config["targets"], pinned: PinnedKeys): readon
       ...(power ? [at(powerAlias(name), "hypervisor", power, power.user)] : []),
     ];
   });
+}
+
+/** The power side of each Target; null where it has none. */
+export function hypervisors(ssh: Ssh, targets: Config["targets"]): ReadonlyMap<string, Hypervisor | null> {
+  return new Map(
+    targets.map(({ name, power: side }) => {
+      const vmid = side?.vmid;
+      return [
+        name,
+        side ? sshHypervisor({ ssh, alias: powerAlias(name), ...(vmid !== undefined && { vmid }) }) : null,
+      ];
+    }),
+  );
+}
+
+/** The account of this process, for the record. A container may run as a number without a name. */
+export function accountName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid-${process.getuid?.() ?? "unknown"}`;
+  }
 }
 
 /** Without an account of its own that owns nothing, everything on the guest is privileged. */

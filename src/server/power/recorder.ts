@@ -1,5 +1,8 @@
+import { isUuid, type OperationId } from "../../protocol/ids.ts";
 import type { Clock } from "../clock.ts";
 import { StoreError, type Body, type Store, type StreamName } from "../store/store.ts";
+import { indexStream } from "./records.ts";
+import type { Mirror } from "./spool.ts";
 
 /** What became of a record: on disk; already there by another hand (`first`); or given up because the spool was full. */
 export type Recorded = "durable" | "duplicate" | "lost";
@@ -39,8 +42,11 @@ export function createRecorder(deps: {
   readonly store: Store;
   readonly clock: Clock;
   readonly log: (text: string) => void;
+  /** Holds what waits here as well, so that it is recorded at the next start if this process is killed. */
+  readonly mirror?: Mirror | undefined;
 }): Recorder {
   const { store, clock, log } = deps;
+  const mirrored = mirroring(deps.mirror, log);
   const streams = new Map<StreamName, Waiting[]>();
   let spooledBytes = 0;
   let idle = Promise.withResolvers<void>();
@@ -58,6 +64,7 @@ export function createRecorder(deps: {
       queue.splice(0, batch.length);
       for (const waiting of batch) {
         spooledBytes -= waiting.bytes;
+        mirrored.settled(stream, waiting.body, outcome);
         waiting.settle(outcome);
       }
     }
@@ -102,6 +109,7 @@ export function createRecorder(deps: {
       }
       const { promise, resolve } = Promise.withResolvers<Recorded>();
       spooledBytes += bytes;
+      mirrored.waits(stream, body);
       const waiting: Waiting = { body, bytes, first, settle: resolve, tried: false };
       const queue = streams.get(stream);
       if (queue !== undefined) queue.push(waiting);
@@ -117,4 +125,44 @@ export function createRecorder(deps: {
       return Promise.race([idle.promise, new Promise<void>((resolve) => clock.after(ms, resolve))]);
     },
   };
+}
+
+/** Keeps the mirror of an Operation while anything of it waits; what was lost here stays there. */
+function mirroring(mirror: Mirror | undefined, log: (text: string) => void) {
+  const waiting = new Map<OperationId, number>();
+  const lost = new Set<OperationId>();
+  let broken = false;
+
+  const attempt = (id: OperationId, act: () => void) => {
+    try {
+      act();
+    } catch (error) {
+      if (!broken) log(`power: the spool in memory does not take ${id} (${String(error)}); verbs go on`);
+      broken = true;
+    }
+  };
+
+  return {
+    waits(stream: StreamName, body: Body): void {
+      const id = operationOf(stream, body);
+      if (mirror === undefined || id === undefined) return;
+      waiting.set(id, (waiting.get(id) ?? 0) + 1);
+      // A line of the index is in the Operation's own stream as well.
+      if (stream !== indexStream) attempt(id, () => mirror.add(id, body));
+    },
+    settled(stream: StreamName, body: Body, recorded: Recorded): void {
+      const id = operationOf(stream, body);
+      if (mirror === undefined || id === undefined) return;
+      const left = (waiting.get(id) ?? 1) - 1;
+      if (recorded === "lost") lost.add(id);
+      if (left > 0) return void waiting.set(id, left);
+      waiting.delete(id);
+      if (!lost.has(id)) attempt(id, () => mirror.remove(id));
+    },
+  };
+}
+
+function operationOf(stream: StreamName, body: Body): OperationId | undefined {
+  const id = stream === indexStream ? body["operation"] : stream.split("/")[1];
+  return isUuid(id) ? id : undefined;
 }
