@@ -126,6 +126,7 @@ export async function compose({
     path,
     log: (text) => log.warn(text),
   });
+  const mirror = kept === null ? undefined : mirrorIn(kept, (text) => log.warn(text));
   const power = createPower({
     targets: hypervisors(ssh, config.targets),
     store,
@@ -133,7 +134,7 @@ export async function compose({
     newId: randomUUID,
     verbTimeoutMs: config.verbTimeoutSeconds * 1000,
     log: (text) => log.warn(text),
-    mirror: kept === null ? undefined : mirrorIn(kept),
+    mirror,
   });
   /** What was before this start: the spool first, so that what is open in it is looked up as well. */
   const takeUp = async () => {
@@ -200,8 +201,12 @@ export async function compose({
     operations: (target) => operationsOf(power, target),
     onChange: (all) => streams.targetsChanged(all),
   });
-  const auditVerb = async (fact: AuditFact): Promise<void> => {
-    if (!(await audit.record(fact))) clock.after(auditAgainMs, () => void auditVerb(fact));
+  /** Offered until the disk takes it; until then it is in the spool as well. */
+  const auditVerb = async (id: OperationId, fact: AuditFact) => {
+    const release = mirror?.keep(id, null);
+    while (!(await audit.record(fact)))
+      await new Promise<void>((resolve) => clock.after(auditAgainMs, resolve));
+    release?.();
   };
   const streams = new Streams({
     store,
@@ -216,7 +221,7 @@ export async function compose({
     watch.changed();
     const fact = verbFact(news.operation);
     if (fact === null) return;
-    void auditVerb(fact);
+    void auditVerb(news.operation.id, fact);
     watch.lookNow(news.operation.target);
   });
 

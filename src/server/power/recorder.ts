@@ -34,6 +34,8 @@ interface Waiting {
   readonly bytes: number;
   readonly first: boolean;
   readonly settle: (recorded: Recorded) => void;
+  /** Lets the mirror of it go. */
+  readonly release: (() => void) | undefined;
   /** After a failed attempt nobody knows whether it is on disk: a stream that is not empty then proves nothing. */
   tried: boolean;
 }
@@ -45,8 +47,7 @@ export function createRecorder(deps: {
   /** Holds what waits here as well, so that it is recorded at the next start if this process is killed. */
   readonly mirror?: Mirror | undefined;
 }): Recorder {
-  const { store, clock, log } = deps;
-  const mirrored = mirroring(deps.mirror, log);
+  const { store, clock, log, mirror } = deps;
   const streams = new Map<StreamName, Waiting[]>();
   let spooledBytes = 0;
   let idle = Promise.withResolvers<void>();
@@ -64,7 +65,8 @@ export function createRecorder(deps: {
       queue.splice(0, batch.length);
       for (const waiting of batch) {
         spooledBytes -= waiting.bytes;
-        mirrored.settled(stream, waiting.body, outcome);
+        // What is lost here is brought into the record by the next start.
+        if (outcome !== "lost") waiting.release?.();
         waiting.settle(outcome);
       }
     }
@@ -109,8 +111,10 @@ export function createRecorder(deps: {
       }
       const { promise, resolve } = Promise.withResolvers<Recorded>();
       spooledBytes += bytes;
-      mirrored.waits(stream, body);
-      const waiting: Waiting = { body, bytes, first, settle: resolve, tried: false };
+      const id = operationOf(stream, body);
+      // A line of the index is in the Operation's own stream as well.
+      const release = id && mirror?.keep(id, stream === indexStream ? null : body);
+      const waiting: Waiting = { body, bytes, first, settle: resolve, release, tried: false };
       const queue = streams.get(stream);
       if (queue !== undefined) queue.push(waiting);
       else {
@@ -123,41 +127,6 @@ export function createRecorder(deps: {
     },
     close(ms) {
       return Promise.race([idle.promise, new Promise<void>((resolve) => clock.after(ms, resolve))]);
-    },
-  };
-}
-
-/** Keeps the mirror of an Operation while anything of it waits; what was lost here stays there. */
-function mirroring(mirror: Mirror | undefined, log: (text: string) => void) {
-  const waiting = new Map<OperationId, number>();
-  const lost = new Set<OperationId>();
-  let broken = false;
-
-  const attempt = (id: OperationId, act: () => void) => {
-    try {
-      act();
-    } catch (error) {
-      if (!broken) log(`power: the spool in memory does not take ${id} (${String(error)}); verbs go on`);
-      broken = true;
-    }
-  };
-
-  return {
-    waits(stream: StreamName, body: Body): void {
-      const id = operationOf(stream, body);
-      if (mirror === undefined || id === undefined) return;
-      waiting.set(id, (waiting.get(id) ?? 0) + 1);
-      // A line of the index is in the Operation's own stream as well.
-      if (stream !== indexStream) attempt(id, () => mirror.add(id, body));
-    },
-    settled(stream: StreamName, body: Body, recorded: Recorded): void {
-      const id = operationOf(stream, body);
-      if (mirror === undefined || id === undefined) return;
-      const left = (waiting.get(id) ?? 1) - 1;
-      if (recorded === "lost") lost.add(id);
-      if (left > 0) return void waiting.set(id, left);
-      waiting.delete(id);
-      if (!lost.has(id)) attempt(id, () => mirror.remove(id));
     },
   };
 }

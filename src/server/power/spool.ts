@@ -24,19 +24,39 @@ export function spoolFolders(dataDir: string, keptFolder: string | null): readon
   return [dataDir, ...(keptFolder === null ? [] : [keptFolder])].map(spoolIn);
 }
 
-/** A copy, in memory, of what the recorder holds: it outlives a server that is killed. */
+/** A copy, in memory, of what waits for the record: it outlives a server that is killed. */
 export interface Mirror {
-  /** Synchronous, for a folder in memory: the power path uses none of Node's threads. Throws as the file system does. */
-  add(id: OperationId, body: Body): void;
-  remove(id: OperationId): void;
+  /**
+   * Adds to what is kept of an Operation (null: nothing new). Its file goes when all that was kept has been let go by the
+   * answered function. Never throws, and is synchronous: the power path uses none of Node's threads.
+   */
+  keep(id: OperationId, body: Body | null): () => void;
 }
 
-export function mirrorIn(keptFolder: string): Mirror {
+export function mirrorIn(keptFolder: string, log: (text: string) => void): Mirror {
   const folder = spoolIn(keptFolder);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const held = new Map<OperationId, number>();
+  let told = false;
+  const attempt = (act: () => void) => {
+    try {
+      act();
+    } catch (error) {
+      if (!told) log(`power: the spool in memory, ${folder}, does not work (${String(error)}). Verbs go on.`);
+      told = true;
+    }
+  };
+  attempt(() => mkdirSync(folder, { recursive: true, mode: 0o700 }));
   return {
-    add: (id, body) => appendFileSync(fileIn(folder, id), lineOf(body), { mode: 0o600 }),
-    remove: (id) => rmSync(fileIn(folder, id), { force: true }),
+    keep(id, body) {
+      held.set(id, (held.get(id) ?? 0) + 1);
+      if (body !== null) attempt(() => appendFileSync(fileIn(folder, id), lineOf(body), { mode: 0o600 }));
+      return () => {
+        const left = held.get(id)! - 1;
+        if (left > 0) return void held.set(id, left);
+        held.delete(id);
+        attempt(() => rmSync(fileIn(folder, id), { force: true }));
+      };
+    },
   };
 }
 
