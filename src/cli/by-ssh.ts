@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Operation } from "../protocol/api.ts";
-import { systemClock } from "../server/clock.ts";
+import { systemClock, within } from "../server/clock.ts";
 import type { Config } from "../server/config/config.ts";
 import { createPower } from "../server/power/power.ts";
 import { spoolFolders, spoolStore, writableSpool } from "../server/power/spool.ts";
@@ -10,6 +10,9 @@ import { openSsh } from "../server/ssh/ssh.ts";
 import { absentStore } from "../server/store/absent.ts";
 import type { Store } from "../server/store/store.ts";
 import { Refused, type Asking } from "./by-server.ts";
+
+/** Accepted host keys are written to the data directory, which may hang: then they are learned anew. */
+const closeMs = 1_000;
 
 /**
  * Does it without a server, straight over SSH; the host's lock decides. What is done is spooled, and the next server start
@@ -48,7 +51,7 @@ export async function askOverSsh(
     throw new Error(`A new key was answered with ${answer.kind}.`);
   } finally {
     await power.close();
-    await ssh.close();
+    await within(systemClock, closeMs, ssh.close());
   }
 }
 

@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import { scratchFolder } from "../doubles/sessions.ts";
 
 /** Mounting and freezing file systems is root's. */
@@ -67,8 +67,14 @@ function run(command: string, ...args: string[]): void {
 /** What the record on disk says of one Operation, and what is left in the spools of this data directory. */
 export function recordOf(dataDir: string, id: string) {
   const of = (stream: string) => records(join(dataDir, "streams", `${stream}.sse`));
+  const own = of(`operation/${id}`);
   return {
-    own: of(`operation/${id}`).map(({ kind }) => kind),
+    own: own.flatMap(({ kind }) => (kind === "output" ? [] : [kind])),
+    // Every piece of the output once, each where the one before ends.
+    output: own.reduce<string>((whole, { kind, from, text }) => {
+      if (kind !== "output") return whole;
+      return from === whole.length ? whole + String(text) : `${whole}[a piece at ${String(from)}]`;
+    }, ""),
     index: of("operations").flatMap(({ kind, operation }) => (operation === id ? [kind] : [])),
     audit: of("audit").flatMap(({ action, detail, outcome }) =>
       (detail as { operation?: unknown } | undefined)?.operation === id
@@ -79,7 +85,8 @@ export function recordOf(dataDir: string, id: string) {
 }
 
 export const wholeRecord = {
-  own: ["requested", "output", "settled"],
+  own: ["requested", "settled"],
+  output: expect.stringMatching(/^Stopping\.\n(BG1 .*\n)?$/) as string,
   index: ["requested", "settled"],
   audit: ["verb cycle: done"],
 };
