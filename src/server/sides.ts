@@ -1,12 +1,15 @@
+import { userInfo } from "node:os";
 import type { BrokerTarget } from "./broker/decide.ts";
 import type { Clock } from "./clock.ts";
-import type { Config, TargetConfig } from "./config/config.ts";
+import type { Config, GuestConfig, TargetConfig } from "./config/config.ts";
 import type { SshHost } from "./ssh/config.ts";
 import type { AcceptedHostKey } from "./ssh/host-keys.ts";
 import type { Ssh } from "./ssh/ssh.ts";
 import { readBanner } from "./watch/banner.ts";
 import type { GuestSight, PowerSight } from "./watch/judge.ts";
-import type { Power } from "./power/power.ts";
+import type { Hypervisor } from "./power/hypervisor.ts";
+import type { Power, PowerDeps } from "./power/power.ts";
+import { sshHypervisor } from "./power/ssh-hypervisor.ts";
 import type { RefusedHostKey, Side } from "../protocol/targets.ts";
 import { hostResult } from "../protocol/outcome.ts";
 
@@ -71,6 +74,29 @@ export function acceptHostKey(
   return alias == null ? null : hostKeys.accept(alias, fingerprint);
 }
 
+/** The power side of each Target; null where it has none. */
+export function hypervisors(
+  deps: { readonly ssh: Ssh; readonly clock: Clock; readonly resendMs: number },
+  targets: Config["targets"],
+): ReadonlyMap<string, Hypervisor | null> {
+  return new Map(
+    targets.map(({ name, power: side }) => {
+      const vmid = side?.vmid;
+      const how = { ...deps, alias: powerAlias(name), ...(vmid !== undefined && { vmid }) };
+      return [name, side ? sshHypervisor(how) : null];
+    }),
+  );
+}
+
+/** The account of this process, for the record. A container may run as a number without a name. */
+export function accountName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid-${process.getuid?.() ?? "unknown"}`;
+  }
+}
+
 /** Without an account of its own that owns nothing, everything on the guest is privileged. */
 export function brokerTarget({ name, guest, power }: TargetConfig): BrokerTarget {
   return {
@@ -88,7 +114,7 @@ const roundTripMs = 8_000;
 /** Banner, then a true command: what answers the first and not the second is sick. */
 export function askGuest(ssh: Ssh, { name, guest }: TargetConfig): (() => Promise<GuestSight>) | null {
   if (guest === undefined) return null;
-  const alias = guest.observeUser === undefined ? guestAlias(name) : observeAlias(name);
+  const alias = lookAlias(name, guest);
   return async () => {
     const banner = await readBanner(guest.host, guest.port, bannerMs);
     if (banner.kind !== "answers") return banner;
@@ -107,16 +133,13 @@ export function askGuest(ssh: Ssh, { name, guest }: TargetConfig): (() => Promis
 const comeBackMsMax = 120_000;
 const comeBackEveryMs = 2_000;
 
-/** Whether the guest is seen to have booted after `since`: its own uptime says so (proc(5)), over SSH. */
-export function comesBack(
-  deps: { readonly ssh: Ssh; readonly clock: Clock },
-  { name, guest }: TargetConfig,
-): ((since: Date, signal: AbortSignal) => Promise<boolean>) | null {
-  if (guest === undefined) return null;
-  const { ssh, clock } = deps;
-  const alias = guest.observeUser === undefined ? guestAlias(name) : observeAlias(name);
+/** Whether a guest is seen to have booted after `since`: its own uptime says so (proc(5)), over SSH. */
+export function guestsComeBack(
+  { ssh, clock }: { readonly ssh: Ssh; readonly clock: Clock },
+  targets: Config["targets"],
+): PowerDeps["comesBack"] {
   const limits = { outputBytesMax: 4_096, deadlineMs: roundTripMs, repeatable: { firstOutputMs: null } };
-  return async (since, signal) => {
+  const comesBack = (alias: string) => async (since: Date, signal: AbortSignal) => {
     const until = clock.now().getTime() + comeBackMsMax;
     while (!signal.aborted && clock.now().getTime() < until) {
       const { stdout } = await ssh.run(alias, ["cat", "/proc/uptime"], limits);
@@ -126,6 +149,14 @@ export function comesBack(
     }
     return false;
   };
+  return new Map(
+    targets.flatMap(({ name, guest }) => (guest ? [[name, comesBack(lookAlias(name, guest))]] : [])),
+  );
+}
+
+/** The account that signs of life are asked of: the one that owns nothing, where there is one. */
+function lookAlias(target: string, { observeUser }: GuestConfig): string {
+  return observeUser === undefined ? guestAlias(target) : observeAlias(target);
 }
 
 export function askPower(

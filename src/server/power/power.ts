@@ -22,6 +22,7 @@ import {
   requestedBody,
   settledBody,
 } from "./records.ts";
+import type { Mirror } from "./spool.ts";
 
 /** `operate`: records the Operation, acts, settles. Needs nothing but the Hypervisor to act. */
 export interface Power {
@@ -95,6 +96,8 @@ export interface PowerDeps {
   /** Ends the waiting for a Verb, never its job (BREAKGLASS_PVE_VERB_TIMEOUT_SECONDS). */
   readonly verbTimeoutMs: number;
   readonly log: (text: string) => void;
+  /** Where what waits for the store is kept too (recorder.ts). */
+  readonly mirror?: Mirror | undefined;
 }
 
 /** Recording has so long; then the Verb goes on, and the Operation says `durable: false`. */
@@ -105,7 +108,7 @@ const closeMs = 2_000;
 
 export function createPower(deps: PowerDeps): Power {
   const { clock, comesBack, log, newId, store, targets, verbTimeoutMs } = deps;
-  const recorder = createRecorder({ store, clock, log });
+  const recorder = createRecorder({ store, clock, log, mirror: deps.mirror });
   const listeners = new Set<(change: OperationNews) => void>();
   const currents = new Map<string, Entry>();
   /** Resets whose cure nobody has seen yet, by Target: whatever is done next would be taken for it. */
