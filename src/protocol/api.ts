@@ -1,6 +1,6 @@
 import type { OperationId, SessionId } from "./ids.ts";
 import type { Outcome } from "./outcome.ts";
-import type { TargetStatus } from "./targets.ts";
+import type { Side, TargetStatus } from "./targets.ts";
 import type { Verb } from "./verbs.ts";
 
 /** Every error, on every route. `detail` names what happened, what is still true, and the mend. */
@@ -89,6 +89,23 @@ export interface Operation {
   /** False when it could not be recorded in time; said aloud, never hidden. */
   readonly durable: boolean;
   readonly output: string;
+}
+
+/** POST /api/targets/{t}/host-key */
+export interface HostKeyRequest {
+  readonly side: Side;
+  /** `SHA256:…`, exactly as the Operator compared it. */
+  readonly fingerprint: string;
+}
+/** What holds now. */
+export interface HostKeyAccepted {
+  readonly target: string;
+  readonly side: Side;
+  readonly fingerprint: string;
+  /** What was known before; null: nothing. */
+  readonly was: string | null;
+  /** False when the disk did not confirm it: it holds until the server restarts. */
+  readonly durable: boolean;
 }
 
 export interface Preset {

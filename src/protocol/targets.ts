@@ -20,9 +20,22 @@ export interface TargetStatus {
   readonly evidence: readonly Evidence[];
   /** Whether the power side is configured. */
   readonly power: boolean;
+  /** Absent: none. Nothing goes to such a side until an Operator accepts what it shows. */
+  readonly refused_host_keys?: readonly RefusedHostKey[];
   /** The mutating Operation under way, and the last one that settled. */
   readonly current: OperationBrief | null;
   readonly last: OperationBrief | null;
+}
+
+/** Which of a Target's two machines. */
+export type Side = "guest" | "hypervisor";
+
+/** Fingerprints, `SHA256:…`. */
+export interface RefusedHostKey {
+  readonly side: Side;
+  /** null: the machine was never seen. */
+  readonly known: string | null;
+  readonly shown: string;
 }
 
 export interface OperationBrief {

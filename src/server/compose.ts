@@ -23,12 +23,14 @@ import { sshHypervisor } from "./power/ssh-hypervisor.ts";
 import { defaultPresets } from "./presets.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import {
+  acceptHostKey,
   askGuest,
   askPower,
   brokerTarget,
   guestAlias,
   observeAlias,
   powerAlias,
+  refusedHostKeys,
   sshHosts,
   type PinnedKeys,
 } from "./sides.ts";
@@ -180,6 +182,7 @@ export async function compose({
     report,
   });
 
+  const targetOf = (name: string) => config.targets.find((target) => target.name === name);
   const watch = new Watch({
     clock,
     targets: config.targets.map((target, at) => ({
@@ -188,7 +191,10 @@ export async function compose({
       askGuest: askGuest(ssh, target),
       askPower: askPower(power, target),
     })),
-    operations: (target) => operationsOf(power, target),
+    others: (target) => ({
+      ...operationsOf(power, target),
+      refused_host_keys: refusedHostKeys(ssh, targetOf(target)),
+    }),
     onChange: (all) => streams.targetsChanged(all),
   });
   const streams = new Streams({
@@ -198,6 +204,7 @@ export async function compose({
     targets: () => watch.statuses(),
     report,
   });
+  ssh.hostKeys.watch(() => watch.changed());
   power.watch((news) => {
     streams.operationChanged(news);
     if (news.output !== undefined) return;
@@ -231,6 +238,8 @@ export async function compose({
     store,
     power,
     defaultTarget,
+    acceptHostKey: (target, side, fingerprint) =>
+      acceptHostKey(ssh, targetOf(target), side, fingerprint)?.finally(() => watch.lookNow(target)) ?? null,
     facts,
     targets: () => watch.statuses(),
     actions: demo

@@ -1,10 +1,12 @@
 import type { BrokerTarget } from "./broker/decide.ts";
 import type { Config, TargetConfig } from "./config/config.ts";
 import type { SshHost } from "./ssh/config.ts";
+import type { AcceptedHostKey } from "./ssh/host-keys.ts";
 import type { Ssh } from "./ssh/ssh.ts";
 import { readBanner } from "./watch/banner.ts";
 import type { GuestSight, PowerSight } from "./watch/judge.ts";
 import type { Power } from "./power/power.ts";
+import type { RefusedHostKey, Side } from "../protocol/targets.ts";
 import { hostResult } from "../protocol/outcome.ts";
 
 /** Aliases of a Target's accounts in our ssh configuration. */
@@ -38,6 +40,34 @@ export function sshHosts(targets: Config["targets"], pinned: PinnedKeys): readon
       ...(power ? [at(powerAlias(name), "hypervisor", power, power.user)] : []),
     ];
   });
+}
+
+/** The account by which a side's machine is known to ssh; null where that side is not configured. */
+function aliasOf({ name, guest, power }: TargetConfig, side: Side): string | null {
+  if (side === "guest") return guest === undefined ? null : guestAlias(name);
+  return power === undefined ? null : powerAlias(name);
+}
+
+export function refusedHostKeys(
+  { hostKeys }: Ssh,
+  target: TargetConfig | undefined,
+): readonly RefusedHostKey[] {
+  return (["guest", "hypervisor"] as const).flatMap((side) => {
+    const alias = target && aliasOf(target, side);
+    const refused = alias == null ? null : hostKeys.refused(alias);
+    return refused === null ? [] : [{ side, ...refused }];
+  });
+}
+
+/** null: there is no such side. */
+export function acceptHostKey(
+  { hostKeys }: Ssh,
+  target: TargetConfig | undefined,
+  side: Side,
+  fingerprint: string,
+): Promise<AcceptedHostKey> | null {
+  const alias = target && aliasOf(target, side);
+  return alias == null ? null : hostKeys.accept(alias, fingerprint);
 }
 
 /** Without an account of its own that owns nothing, everything on the guest is privileged. */

@@ -7,6 +7,7 @@ import { createAudit } from "../../src/server/audit/audit.ts";
 import { createAuth } from "../../src/server/auth/auth.ts";
 import { systemClock } from "../../src/server/clock.ts";
 import { createApp } from "../../src/server/http/app.ts";
+import type { HostKeyRoutesDeps } from "../../src/server/http/routes/host-keys.ts";
 import { listen } from "../../src/server/http/listen.ts";
 import { Streams } from "../../src/server/http/stream.ts";
 import type { Hypervisor } from "../../src/server/power/hypervisor.ts";
@@ -24,6 +25,7 @@ export async function startApp(options: {
   readonly limits?: Partial<SessionLimits>;
   readonly store?: Store;
   readonly pageFolder?: string;
+  readonly acceptHostKey?: HostKeyRoutesDeps["acceptHostKey"];
 }) {
   const clock = systemClock;
   const store = options.store ?? (await scratchStore());
@@ -66,6 +68,7 @@ export async function startApp(options: {
     store,
     power,
     defaultTarget: "devvm",
+    acceptHostKey: options.acceptHostKey ?? (() => null),
     facts: () => ({ version: "0.0.0" }) as unknown as Omit<ConsoleFacts, "actor">,
     targets: () => [],
     actions: new Map(),

@@ -35,7 +35,14 @@ beforeEach(async () => {
   sshd = await startSshd({ authorizedKeys: [`restrict,command="${dir}/gate" ${key.publicKey}`], dir });
   ssh = await openSsh({
     hosts: [
-      { alias: "devvm-power", hostName: "127.0.0.1", port: sshd.port, user: sshd.user, side: "hypervisor" },
+      {
+        alias: "devvm-power",
+        hostName: "127.0.0.1",
+        port: sshd.port,
+        user: sshd.user,
+        side: "hypervisor",
+        pinnedHostKey: sshd.hostPublicKey,
+      },
     ],
     keyPath: key.path,
     knownHostsDir: dir,

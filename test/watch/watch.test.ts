@@ -34,7 +34,7 @@ function stage(sides: { guest?: true; power?: true }) {
         askPower: sides.power ? power.ask : null,
       },
     ],
-    operations: () => ({ current: null, last: null }),
+    others: () => ({ current: null, last: null }),
     onChange: (all) => news.push(all[0]!.state),
   });
   watch.start();

@@ -11,11 +11,12 @@ import type { Answer } from "./listen.ts";
 import { pageRoutes } from "./page.ts";
 import { Refusal } from "./refusal.ts";
 import { consoleRoutes, type ConsoleRoutesDeps } from "./routes/console.ts";
+import { hostKeyRoutes, type HostKeyRoutesDeps } from "./routes/host-keys.ts";
 import { loginRoutes } from "./routes/login.ts";
 import { powerRoutes, type PowerRoutesDeps } from "./routes/power.ts";
 import { sessionRoutes, type SessionRoutesDeps } from "./routes/sessions.ts";
 
-export interface AppDeps extends SessionRoutesDeps, PowerRoutesDeps, ConsoleRoutesDeps {
+export interface AppDeps extends SessionRoutesDeps, PowerRoutesDeps, HostKeyRoutesDeps, ConsoleRoutesDeps {
   readonly auth: Auth;
   readonly audit: Audit;
   /** Folder of the built page. */
@@ -55,6 +56,7 @@ export function createApp(deps: AppDeps): Answer {
   });
   app.route("/api", sessionRoutes(deps));
   app.route("/api", powerRoutes(deps));
+  app.route("/api", hostKeyRoutes(deps));
   app.route("/api", consoleRoutes(deps));
   app.all("/api/*", () => {
     throw new Refusal(404, "There is no such route. docs/protocol.md lists what there is.");

@@ -1,3 +1,6 @@
+import { hostKeyIn } from "./host-key.ts";
+import { knownName } from "./known-lines.ts";
+
 /** One account on one machine, by the name that commands use. */
 export interface SshHost {
   /** Lower-case letters, digits, dashes. */
@@ -7,7 +10,10 @@ export interface SshHost {
   readonly port: number;
   readonly user: string;
   readonly side: "guest" | "hypervisor";
-  /** A `known_hosts` line or just its key (`ssh-ed25519 AAAA…`; `@cert-authority` may precede): nothing else is accepted. */
+  /**
+   * A `known_hosts` line or just its key (`ssh-ed25519 AAAA…`; `@cert-authority` may precede): nothing else is ever
+   * accepted. Without it known_hosts decides: a guest's first key is taken into it by itself, a hypervisor's never.
+   */
   readonly pinnedHostKey?: string;
 }
 
@@ -23,24 +29,30 @@ export const connectTimeoutSeconds = 10;
 
 /** Our own ssh_config (ssh_config(5)): with -F nothing of the user's or the system's is read. */
 export function configText(hosts: readonly SshHost[], paths: ConfigPaths): string {
-  return [...hosts.map((host) => hostBlock(host, paths)), commonBlock(paths)].join("\n");
+  const strict = new Set(hosts.filter(({ side }) => side === "hypervisor").map(nameOf));
+  // By name, not by side: a guest's account at a hypervisor's address must not let its key in either.
+  const blocks = hosts.map((host) => hostBlock(host, strict.has(nameOf(host)), paths));
+  return [...blocks, commonBlock(paths)].join("\n");
+}
+
+/** The name of its machine in known_hosts: accounts on one machine share it. */
+export function nameOf({ hostName, port }: SshHost): string {
+  return knownName({ host: hostName, port });
 }
 
 /** The line by which OpenSSH finds a pinned key: under the alias, since a host may be reached by several names. */
 export function pinnedLine(alias: string, given: string): string {
-  const words = given.trim().split(/\s+/);
-  const type = words.findIndex((word) => /^(ssh-|ecdsa-|sk-)/.test(word));
-  const blob = words[type + 1];
-  if (type < 0 || blob === undefined) {
+  const key = hostKeyIn(given);
+  if (key === null) {
     throw new Error(
       `The pinned host key of "${alias}" has no "ssh-ed25519 AAAA…" in it. Take a line of ssh-keyscan.`,
     );
   }
-  const marker = words[0]?.startsWith("@") ? `${words[0]} ` : "";
-  return `${marker}${alias} ${words[type]} ${blob}\n`;
+  const marker = /^@\S+ /.exec(given.trim())?.[0] ?? "";
+  return `${marker}${alias} ${key.type} ${key.blob}\n`;
 }
 
-function hostBlock(host: SshHost, paths: ConfigPaths): string {
+function hostBlock(host: SshHost, strict: boolean, paths: ConfigPaths): string {
   // A sick guest may be slow to answer a keepalive; the hypervisor is healthy, or else something is wrong with the line.
   const keepaliveSeconds = host.side === "guest" ? 10 : 5;
   return options(`Host ${word(host.alias)}`, [
@@ -49,13 +61,12 @@ function hostBlock(host: SshHost, paths: ConfigPaths): string {
     ["User", word(host.user)],
     ["ServerAliveInterval", String(keepaliveSeconds)],
     ["ServerAliveCountMax", "3"],
+    ["StrictHostKeyChecking", strict || host.pinnedHostKey !== undefined ? "yes" : "accept-new"],
     ...(host.pinnedHostKey === undefined
-      ? // Where no key is pinned, the first one that is shown is accepted and kept: see accept-new below.
-        []
+      ? []
       : ([
           ["HostKeyAlias", word(host.alias)],
           ["UserKnownHostsFile", paths.pinned(host.alias)],
-          ["StrictHostKeyChecking", "yes"],
         ] as const)),
   ]);
 }
@@ -68,7 +79,7 @@ function commonBlock(paths: ConfigPaths): string {
     ["IdentityAgent", paths.agentSocket],
     ["UserKnownHostsFile", paths.knownHosts],
     ["GlobalKnownHostsFile", "none"],
-    ["StrictHostKeyChecking", "accept-new"],
+    ["StrictHostKeyChecking", "yes"],
     ["HashKnownHosts", "no"],
     ["UpdateHostKeys", "no"],
     ["CheckHostIP", "no"],

@@ -1,6 +1,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { run } from "../process/run.ts";
 import { connectTimeoutSeconds, type SshHost } from "./config.ts";
+import type { RefusedHostKey } from "./host-keys.ts";
 import type { KeyAgent } from "./key.ts";
 import type { KnownHosts } from "./known-hosts.ts";
 import { masterState } from "./mux.ts";
@@ -18,6 +19,8 @@ export interface ConnectionDeps {
   readonly controlPath: (generation: number) => string;
   readonly agent: KeyAgent;
   readonly knownHosts: KnownHosts;
+  /** Told at each attempt that got as far as the host's key: null when it was the right one. */
+  readonly sawHostKey: (refused: RefusedHostKey | null) => void;
   readonly log: (text: string) => void;
 }
 
@@ -73,10 +76,10 @@ export class Connection {
     }
   }
 
-  /** What runs on it may finish; nothing new is sent over it. */
-  retire(controlPath: string): void {
+  /** What runs on it may finish; nothing new is sent over it. Without a path: whichever is in use. */
+  retire(controlPath = this.#master?.controlPath): void {
     const master = this.#master;
-    if (master?.controlPath !== controlPath) return;
+    if (master === null || master.controlPath !== controlPath) return;
     this.#master = null;
     this.#abandoned = 0;
     this.#retired = this.#retired.filter(({ controlPath }) => existsSync(controlPath));
@@ -100,10 +103,24 @@ export class Connection {
   }
 
   async #start(): Promise<Opened> {
-    const { agent, config, env, host, knownHosts } = this.#deps;
+    const { agent, knownHosts, sawHostKey } = this.#deps;
     const problem = await agent.ready();
     if (problem !== null)
       return { kind: "not_sent", cause: "no_key", reason: `${problem} Nothing was sent.` };
+    const version = knownHosts.version();
+    let opened = await this.#attempt();
+    if (opened.kind === "not_sent" && opened.hostKey !== undefined) {
+      // Somebody may have written the right key into known_hosts, or accepted it meanwhile.
+      await knownHosts.sync();
+      if (knownHosts.version() !== version) opened = await this.#attempt();
+    }
+    if (opened.kind === "open") sawHostKey(null);
+    else if (opened.hostKey !== undefined) sawHostKey(opened.hostKey);
+    return opened;
+  }
+
+  async #attempt(): Promise<Opened> {
+    const { config, env, host, knownHosts } = this.#deps;
     if (this.#closing.signal.aborted) return stopping;
     const controlPath = this.#deps.controlPath(this.#generation++);
     // With -f it answers 0 once it is logged in and listens on the path, and goes to the background as a master.
@@ -115,6 +132,9 @@ export class Connection {
       controlPath,
       "-o",
       `ControlPersist=${idleSecondsMax}`,
+      // At this level ssh tells the fingerprint of the key that it is shown.
+      "-o",
+      "LogLevel=DEBUG1",
       "-f",
       "-N",
       host.alias,
@@ -127,7 +147,7 @@ export class Connection {
     const state = await masterState(controlPath);
     if (state.kind !== "alive")
       return this.#closing.signal.aborted ? stopping : refusal({ host, exit, stderr });
-    void knownHosts.save();
+    void knownHosts.sync();
     this.#master = { controlPath, pid: state.pid };
     return { kind: "open", controlPath };
   }

@@ -1,8 +1,9 @@
 import type { Readable, Writable } from "node:stream";
 import { run, type Finished } from "../process/run.ts";
 import { start, type Exit } from "../process/start.ts";
-import { configText, pinnedLine, type SshHost } from "./config.ts";
+import { configText, nameOf, pinnedLine, type SshHost } from "./config.ts";
 import { Connection, type Opened } from "./connection.ts";
+import { createHostKeys, type HostKeys, type RefusedHostKey } from "./host-keys.ts";
 import { openKeyAgent } from "./key.ts";
 import { openKnownHosts } from "./known-hosts.ts";
 import { notStarted } from "./refusal.ts";
@@ -16,6 +17,7 @@ export interface Ssh {
   problem(): string | null;
   /** The line for `authorized_keys`; null while no key is loaded. */
   publicKey(): string | null;
+  readonly hostKeys: HostKeys;
   /**
    * Runs a command to its end. As with `ssh` itself its words are joined with a space for the far side's shell.
    * Never rejects: what happened is in `exit`.
@@ -51,12 +53,15 @@ export interface NotSent {
     | "no_key"
     | "unreachable"
     | "denied"
+    | "host_key_unknown"
     | "host_key_changed"
     | "overloaded"
     | "unusable"
     | "cancelled"
     | "closed";
   readonly reason: string;
+  /** Where the host's key was refused, and an Operator may accept it. */
+  readonly hostKey?: RefusedHostKey;
 }
 
 export interface SshFinished {
@@ -108,8 +113,9 @@ interface Line {
 
 /** Opens no connection yet. A key that cannot be used is told by `problem()`; everything else goes on working. */
 export async function openSsh(options: SshOptions): Promise<Ssh> {
+  const path = options.path ?? "/usr/local/bin:/usr/bin:/bin";
   const env = {
-    PATH: options.path ?? "/usr/local/bin:/usr/bin:/bin",
+    PATH: path,
     LC_ALL: "C",
     SSH_ASKPASS_REQUIRE: "never",
   };
@@ -139,10 +145,27 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
   }
   const config = folder.write("config", configText(options.hosts, paths));
   const lines = new Map<string, Line>();
+  const hostKeys = createHostKeys({
+    hosts: options.hosts,
+    knownHosts,
+    path,
+    retire(name) {
+      for (const host of options.hosts) if (nameOf(host) === name) lines.get(host.alias)?.connection.retire();
+    },
+  });
   for (const [index, host] of options.hosts.entries()) {
     const controlPath = (generation: number) => folder.path(`m${index}.${generation}`);
     lines.set(host.alias, {
-      connection: new Connection({ env, config, host, controlPath, agent, knownHosts, log }),
+      connection: new Connection({
+        env,
+        config,
+        host,
+        controlPath,
+        agent,
+        knownHosts,
+        sawHostKey: (refused) => hostKeys.saw(host, refused),
+        log,
+      }),
       slots: new Slots(sessionsPerConnectionMax, queuedCallsMax),
     });
   }
@@ -196,7 +219,7 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
       );
     }
     if (opened.kind === "not_sent") return unsent(opened);
-    const once = (on: Extract<Opened, { kind: "open" }>, onOutput: SshRunOptions["onOutput"]) =>
+    const once = (on: Open, onOutput: SshRunOptions["onOutput"]) =>
       run(
         sshCommand(alias, on.controlPath, command),
         { outputBytesMax: options.outputBytesMax, deadlineMs: until.leftMs() },
@@ -220,13 +243,14 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
   async function close(): Promise<void> {
     await Promise.all([...lines.values()].map((line) => line.connection.close()));
     await agent.close();
-    await knownHosts.save();
+    await knownHosts.sync();
     folder.remove();
   }
 
   return {
     problem: agent.problem,
     publicKey: agent.publicKey,
+    hostKeys,
     async run(alias, words, options) {
       const command = words.join(" ");
       const line = lineFor(alias, command);
@@ -277,44 +301,44 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
   };
 }
 
-/** First on the warm connection; once more on a fresh one when that one is silent or gone. The first to answer wins. */
+type Open = Extract<Opened, { kind: "open" }>;
+
+/**
+ * First on the warm connection; once more on a fresh one when that one is silent or gone. Whose output came first is the
+ * answer, for as long as it takes: the other is left to its own end, at the latest that of its connection.
+ */
 async function repeatable(
   options: SshRunOptions,
   firstOutputMs: number | null,
-  warm: Extract<Opened, { kind: "open" }>,
-  once: (on: Extract<Opened, { kind: "open" }>, onOutput: SshRunOptions["onOutput"]) => Promise<SshFinished>,
-  freshConnection: () => Promise<Extract<Opened, { kind: "open" }> | null>,
+  warm: Open,
+  once: (on: Open, onOutput: SshRunOptions["onOutput"]) => Promise<SshFinished>,
+  freshConnection: () => Promise<Open | null>,
 ): Promise<SshFinished> {
-  const heard = Promise.withResolvers<"heard">();
-  let speaker: object | null = null;
-  const attempt = (on: Extract<Opened, { kind: "open" }>) => {
-    const self = {};
-    return once(on, (channel, text) => {
-      speaker ??= self;
-      if (speaker !== self) return;
-      heard.resolve("heard");
-      options.onOutput?.(channel, text);
+  const heard = Promise.withResolvers<true>();
+  let speaker: Open | null = null;
+  const attempt = (on: Open) =>
+    once(on, (channel, text) => {
+      heard.resolve(true);
+      // What ssh itself complains of a broken line goes to stderr, and speaks for nobody.
+      if (channel === "stdout") speaker ??= on;
+      if (speaker === null || speaker === on) options.onOutput?.(channel, text);
     });
-  };
   const first = attempt(warm);
-  if (
-    firstOutputMs !== null &&
-    (await within(firstOutputMs, Promise.race([first, heard.promise]))) === null
-  ) {
-    const fresh = await freshConnection();
-    if (fresh === null) return first;
-    // Whichever answers: the slower one is left to its deadline, and its output is not shown.
-    const second = attempt(fresh);
-    const unlessLost = async (one: typeof first, other: typeof first) => {
-      const end = await one;
-      return lineLost(end) ? other : end;
-    };
-    return Promise.race([unlessLost(first, second), unlessLost(second, first)]);
+  const answered = Promise.race([first, heard.promise]);
+  const inTime = firstOutputMs === null || (await within(firstOutputMs, answered)) !== null;
+  const opening = inTime ? null : freshConnection();
+  const fresh = opening && (await Promise.race([opening, answered.then(() => null)]));
+  if (fresh === null) {
+    const end = await first;
+    const again = lineLost(end) ? await (opening ?? freshConnection()) : null;
+    return again === null ? end : attempt(again);
   }
-  const end = await first;
-  if (!lineLost(end)) return end;
-  const fresh = await freshConnection();
-  return fresh === null ? end : attempt(fresh);
+  const second = attempt(fresh);
+  const answer = async (own: Open, one: typeof first, other: typeof first) => {
+    const end = await one;
+    return speaker === own || (speaker === null && !lineLost(end)) ? end : other;
+  };
+  return Promise.race([answer(warm, first, second), answer(fresh, second, first)]);
 }
 
 /** 255 may be the remote command's own; together with silence it is taken for a lost line, where repeating is harmless. */

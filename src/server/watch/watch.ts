@@ -21,7 +21,8 @@ interface WatchedTarget {
 export interface WatchDeps {
   readonly clock: Clock;
   readonly targets: readonly WatchedTarget[];
-  readonly operations: (target: string) => Pick<TargetStatus, "current" | "last">;
+  /** What others know of a Target: it is told with its state. */
+  readonly others: (target: string) => Pick<TargetStatus, "current" | "last" | "refused_host_keys">;
   readonly onChange: (all: readonly TargetStatus[]) => void;
 }
 
@@ -48,7 +49,7 @@ export class Watch {
   }
 
   statuses(): readonly TargetStatus[] {
-    return this.#watchers.map((watcher) => ({ ...watcher.status(), ...this.#deps.operations(watcher.name) }));
+    return this.#watchers.map((watcher) => ({ ...watcher.status(), ...this.#deps.others(watcher.name) }));
   }
 
   /** Looks at once, for example after a Verb: nobody waits 30 s to see what it did. */
