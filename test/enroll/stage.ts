@@ -68,7 +68,9 @@ export async function makeStage(options: {
       }));
       const access = await openAccess({ hosts, keyPath: key.path, dataDir, path: process.env["PATH"]! });
       try {
-        return await Array.fromAsync(verify(access, sides));
+        const facts: Fact[] = [];
+        for await (const fact of verify(access, sides)) facts.push(fact);
+        return facts;
       } finally {
         await access.close();
       }

@@ -17,6 +17,8 @@ export interface Access {
 }
 
 interface Question {
+  /** Both are told everything else in the same way. */
+  readonly program?: "ssh" | "sftp";
   /** Empty: what an account gives to who asks for nothing, a shell. */
   readonly command: readonly string[];
   readonly options?: readonly string[];
@@ -57,15 +59,13 @@ export async function openAccess(deps: {
       const problem = await agent.ready();
       return problem === null ? { publicKey: agent.publicKey()! } : { problem };
     },
-    async ask(alias, { command, options = [], input = "" }) {
+    async ask(alias, { program = "ssh", command, options = [], input = "" }) {
       // A copy: looking must not let a key in, and a pinned one counts from the next question on.
       folder.write("known_hosts", knownHosts(dataDir));
-      const args = ["-F", config, "-o", "StrictHostKeyChecking=yes", ...options, alias, "--", ...command];
-      return run(
-        { file: "ssh", args, env },
-        { outputBytesMax: answerBytesMax, deadlineMs: answerMsMax },
-        { input },
-      );
+      const asked = program === "ssh" ? [alias, "--", ...command] : ["-b", "-", alias];
+      const args = ["-F", config, "-o", "StrictHostKeyChecking=yes", ...options, ...asked];
+      const limits = { outputBytesMax: answerBytesMax, deadlineMs: answerMsMax };
+      return run({ file: program, args, env }, limits, { input });
     },
     refusedLogin(alias, { exit, stdout, stderr }) {
       const host = hosts.find((host) => host.alias === alias);

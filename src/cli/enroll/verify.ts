@@ -75,17 +75,13 @@ async function asksForAShell(access: Access, alias: string): Promise<readonly Se
   }));
 }
 
-/** The first bytes of an SFTP conversation: SSH_FXP_INIT of version 3 (draft-ietf-secsh-filexfer-02). */
+/** By the program itself: where it cannot say where it is, it was let nowhere. */
 async function asksForSftp(access: Access, alias: string): Promise<Seen> {
-  const answer = await access.ask(alias, {
-    options: ["-s"],
-    command: ["sftp"],
-    input: "\0\0\0\u0005\u0001\0\0\0\u0003",
-  });
+  const answer = await access.ask(alias, { program: "sftp", command: [], input: "pwd\n" });
   const said = saidIn(answer);
-  if (answer.stdout.startsWith("\0\0")) return { seen: "granted", said };
-  const unknown = answer.stderr.includes("subsystem request failed");
-  return { seen: unknown || refusedByGate(answer) ? "refused" : "unclear", said };
+  if (answer.stdout.includes("Remote working directory")) return { seen: "granted", said };
+  const closed = /Connection closed|message too long|subsystem request failed/i.test(answer.stderr);
+  return { seen: closed ? "refused" : "unclear", said };
 }
 
 /** What scp asks of the far side; a NUL says "begin". */
