@@ -1,10 +1,12 @@
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { ServerChannel } from "ssh2";
 import { start, type Running } from "../src/server/process/start.ts";
 import { makeDoor } from "./ssh/door.ts";
 import { makeKeys } from "./ssh/keys.ts";
+import { config as machineConfig } from "./vm/qm.ts";
 
 /** The real forced command, as it is installed on a real host. */
 const forcedCommand = join(import.meta.dirname, "../host/breakglass-host");
@@ -19,19 +21,23 @@ export interface HypervisorOptions {
   readonly vmid: number;
   readonly publicKey: string;
   readonly qmPath: string;
-  /** With %s for the VM id. */
-  readonly pidFilePattern: string;
 }
 
-/** The demo's hypervisor: a real SSH server whose one key runs the real `host/breakglass-host` over the demo's qm. */
+/** The demo's hypervisor, over the pid file, monitor and configuration that lie in its folder: a real SSH server whose one key runs the real `host/breakglass-host` over the demo's qm. */
 export async function startHypervisor(options: HypervisorOptions) {
   const { dir, user, vmid } = options;
+  // As under /etc/pve: this node is called as its host is, and the machine lives here.
+  const here = join(dir, "nodes", hostname().split(".")[0]!, "qemu-server");
+  await mkdir(here, { recursive: true });
+  await writeFile(join(here, `${vmid}.conf`), machineConfig);
   const config = join(dir, "breakglass-host.conf");
   await writeFile(
     config,
     [
       `qm=${options.qmPath}`,
-      `pidfile=${options.pidFilePattern}`,
+      `pidfile=${join(dir, "%s.pid")}`,
+      `qmp=${join(dir, "%s.qmp")}`,
+      `nodes=${join(dir, "nodes")}`,
       `run=${join(dir, "run")}`,
       `state=${join(dir, "state")}`,
       `log=${join(dir, "breakglass-host.log")}`,
