@@ -9,6 +9,7 @@ breakglass demo          the same, with the demo machine when nothing is configu
 breakglass link          print a one-time link to the running server's page
 breakglass verb VERB     send a verb: through the running server, or straight over SSH without one
                          [--target NAME] [--json]
+breakglass enroll        make a machine reachable for rescues, and prove it
 `;
 
 const { positionals } = parseArgs({ allowPositionals: true, strict: false });
@@ -29,6 +30,9 @@ switch (positionals[0]) {
     await endSoon();
     break;
   }
+  case "enroll":
+    process.exitCode = await (await import("./enroll.ts")).enroll(process.env, process.argv.slice(3));
+    break;
   default:
     process.stderr.write(usage);
     process.exitCode = positionals.length === 0 ? 0 : 2;
