@@ -12,6 +12,8 @@ export const breakglassHost = join(import.meta.dirname, "../../host/breakglass-h
 const node = hostname().split(".")[0]!;
 /** Every wait as long as it is on a real host: some minutes a test. */
 const unscaled = process.env["BREAKGLASS_UNSCALED"] === "1";
+/** Ends a test that hangs; it times nothing. */
+export const testTimeout = unscaled ? 900_000 : 60_000;
 
 /** What may go wrong with a qm verb; see test/host/qm. */
 export type VerbFault = "hang" | "lie" | "gate" | `fail ${string}` | `fail-once ${string}`;

@@ -2,10 +2,10 @@ import { closeSync, openSync, readFileSync, readlinkSync, readdirSync } from "no
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { kill, lives, makeHost, until, type Host } from "./host.ts";
+import { kill, lives, makeHost, testTimeout, until, type Host } from "./host.ts";
 import { openQmp, readOperations } from "./qmp.ts";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout });
 
 // What the stand-in prints is what Proxmox VE's own prints (qemu-server 9.2): the other tests of this folder stand on it.
 
