@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { closeSync, openSync, readFileSync, readlinkSync, readdirSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -139,6 +140,14 @@ it("resumes a machine under backup, and neither stops nor resets it", async () =
     expect(await host.qm(verb, "102")).toEqual(fails("VM is locked (backup)"));
   expect(await host.qm("start", "102")).toEqual(says(""));
   expect(host.pid()).toBe(pid);
+});
+
+it("unlocks, and what it was told to unlock is known afterwards", async () => {
+  await host.configure("lock: backup");
+  expect(await host.qm("unlock", "102")).toEqual(says(""));
+  expect((await host.qm("config", "102")).stdout).not.toContain("lock");
+  expect(host.text("unlocked")).toBe("102\n");
+  await rm(host.file("unlocked"));
 });
 
 it("waits for the lock file, and then gives up", async () => {
