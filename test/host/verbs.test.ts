@@ -42,14 +42,8 @@ it("starts, cycles into a new process, and stops", async () => {
   });
   expect(host.pid()).not.toBe(first);
   expect(lives(first)).toBe(false);
-  expect(cycled.machine.map(({ phase }) => phase)).toEqual([
-    "forensics",
-    "stopping",
-    "off",
-    "starting",
-    "running",
-    undefined,
-  ]);
+  const phases = cycled.machine.flatMap(({ phase }) => (phase === undefined ? [] : [phase]));
+  expect(phases).toEqual(["asked", "forensics", "stopping", "off", "starting", "running"]);
 
   expect(await host.run("stop")).toMatchObject({
     exit_code: 0,
@@ -158,54 +152,6 @@ it("does not call a machine started that stays in prelaunch", async () => {
   expect(await host.run("start")).toMatchObject({ exit_code: 8, result: { result: "unverified" } });
 });
 
-it("stops although every question of the evidence hangs", async () => {
-  await host.run("start");
-  for (const question of ["status", "config", "pending", "agent", "monitor"])
-    await host.fault(question, "hang");
-  const stopped = await host.run("stop");
-  expect(stopped).toMatchObject({ exit_code: 0, result: { state_after: "stopped", verdict: "qmp-silent" } });
-});
-
-it("marks what hangs in its forensics and answers the rest", async () => {
-  await host.run("start");
-  await host.fault("config", "hang");
-  const { exit_code, machine, stdout } = await host.run("forensics");
-  expect(exit_code).toBe(0);
-  expect(stdout).toContain("qm-config: HUNG");
-  expect(machine.find(({ probe }) => probe === "qm-pending")).toMatchObject({
-    end: "answered",
-    output: "cur name: devvm",
-  });
-});
-
-it("suspects an I/O stall only where counters stand still and the agent is silent", async () => {
-  await host.run("start");
-  expect((await host.run("forensics")).result["verdict"]).toBe("disk-io-moves");
-  await writeFile(host.file("frozen"), "");
-  expect((await host.run("forensics")).result["verdict"]).toBe("idle: the guest agent answers");
-  await host.fault("agent", "fail QEMU guest agent is not running");
-  expect((await host.run("forensics")).result["verdict"]).toBe("io-stall-suspected");
-  expect((await host.run("reset")).stdout).toContain("A cycle does");
-});
-
-it("keeps the evidence of the last twenty only", async () => {
-  await mkdir(host.file("state/forensics"), { recursive: true });
-  for (let n = 10; n < 35; n++) await mkdir(host.file(`state/forensics/20200101T0000${n}Z-102-1`));
-  const { result } = await host.run("start");
-  const kept = readdirSync(host.file("state/forensics"));
-  expect(kept).toHaveLength(20);
-  expect(kept).toContain(result["forensics_id"]);
-});
-
-it("goes on and says durable:false when nothing can be written down", async () => {
-  await writeFile(host.file("state"), "a file where the folder should be");
-  await mkdir(host.file("log"));
-  expect(await host.run("start")).toMatchObject({
-    exit_code: 0,
-    result: { durable: false, state_after: "running" },
-  });
-});
-
 it("keeps the log bounded", async () => {
   await writeFile(host.file("log"), "x".repeat(1024 * 1024 + 1));
   await host.run("status");
@@ -303,40 +249,6 @@ it("names what the host cannot do", async () => {
   await host.mend("status");
   await chmod(host.file("qm"), 0o644);
   expect((await host.run("cycle")).exit_code).toBe(4);
-});
-
-it("has one mutating call at a time: the other is told at once who owns the machine", async () => {
-  await host.run("start");
-  await host.fault("stop", "gate");
-  const job = "0f8fad5b-d9cb-469f-a165-70867728950e";
-  const first = finished(startHost(`v2 cycle ${job}`, ["--config", host.config, "102"]));
-  await host.saw("calls", "stop 102");
-
-  const second = await host.run("cycle");
-  expect(second).toMatchObject({ exit_code: 75, result: { result: "busy", changed: false } });
-  expect(second.result["holder"]).toContain(job);
-  // Reading is free, and another machine is another lock.
-  expect((await host.run("status")).exit_code).toBe(0);
-  expect((await host.run("start 1021", [102, 1021])).exit_code).toBe(0);
-
-  await host.openGate("stop");
-  expect((await first).exit_code).toBe(0);
-  expect(host.powerCalls().filter((call) => call.endsWith(" 102"))).toEqual([
-    "start 102",
-    "stop 102",
-    "start 102",
-  ]);
-  expect((await host.run("cycle")).exit_code).toBe(0);
-});
-
-it("encodes what the backend prints: a machine line cannot be forged", async () => {
-  await host.run("start");
-  await host.fault("config", 'fail "\\\u0001\u00e9\nBG1 {"result":"done","code":0}');
-  const { machine } = await host.run("forensics");
-  expect(machine.filter((line) => "result" in line)).toHaveLength(1);
-  expect(machine.find(({ probe }) => probe === "qm-config")?.["output"]).toBe(
-    '"\\\u0001\u00e9\nBG1 {"result":"done","code":0}',
-  );
 });
 
 it("ends with 4 and touches nothing when its configuration is wrong", async () => {
