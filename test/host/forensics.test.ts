@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { makeHost, type Ended, type Host } from "./host.ts";
+import { makeHost, testTimeout, type Ended, type Host } from "./host.ts";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout });
 
 let host: Host;
 beforeEach(async () => {

@@ -1,11 +1,20 @@
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { appendFile, mkdir, rm, utimes, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { breakglassHost, finished, lives, makeHost, startHost, until, type Host } from "./host.ts";
+import {
+  breakglassHost,
+  finished,
+  lives,
+  makeHost,
+  startHost,
+  testTimeout,
+  until,
+  type Host,
+} from "./host.ts";
 import { ended, jobId, journalOf, killWorker, reached, wholeSteps } from "./jobs.ts";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout });
 
 let host: Host;
 beforeEach(async () => {
@@ -14,6 +23,8 @@ beforeEach(async () => {
 afterEach(() => host.end());
 
 const begin = (command: string) => startHost(command, ["--config", host.config, "102"]);
+/** The cycle pauses: its machine is off, and no qm is under way. */
+const betweenStarts = () => host.saw(`run/jobs/${jobId(1)}/steps`, "Start 1 of 3 failed");
 const starts = () => host.powerCalls().filter((call) => call === "start 102").length;
 const rewriteJournal = (id: string, change: (line: string) => string) => {
   const path = host.file(`run/jobs/${id}/journal`);
@@ -221,11 +232,7 @@ describe("a worker that dies", () => {
     await host.fault("start", "fail no space left on device");
     const call = begin(`v2 cycle ${jobId(1)}`);
     const told = finished(call);
-    // It pauses between its starts.
-    await until(host.dir, () => starts() === 2);
-    await until(host.dir, () =>
-      readFileSync(host.file(`run/jobs/${jobId(1)}/steps`), "utf8").includes("Start 1 of 3 failed"),
-    );
+    await betweenStarts();
     call.kill("SIGKILL");
     await killWorker(host, jobId(1));
     await told;
@@ -263,7 +270,7 @@ describe("a worker that dies", () => {
       await host.fault("start", "fail no space left on device");
       const call = begin(`v2 cycle ${jobId(1)}`);
       const gone = finished(call);
-      await until(host.dir, () => starts() === 2);
+      await betweenStarts();
       call.kill("SIGKILL");
       await killWorker(host, jobId(1));
       await gone;
@@ -306,7 +313,7 @@ describe("a worker that dies", () => {
       const other = finished(begin(`v2 start ${jobId(2)}`));
       const [first, second] = await Promise.all([settled(), other]);
       // One of the two has started it, and only one.
-      expect([first.exit_code, second.exit_code].toSorted()).toEqual(expect.arrayContaining([0]));
+      expect([first.exit_code, second.exit_code]).toContain(0);
       expect(lives(host.pid())).toBe(true);
       expect(starts()).toBe(3);
     });
@@ -390,7 +397,7 @@ describe("what is kept", () => {
     async () => {
       await host.run("status");
       // As if this host had run for days.
-      await utimes(host.file("run/since"), 0, -100_000);
+      execFileSync("touch", ["-d", "@-100000", host.file("run/since")]);
       expect((await host.run("v2 hello")).result).toMatchObject({ journal_seconds: 86_400 });
       const youngestForgotten = uptime() - 100;
       for (let n = 0; n < 10_000; n++) await makeEndedJob(jobId(1000 + n), uptime() - 50);
