@@ -74,7 +74,9 @@ it("wedges: no banner, a reset does not cure, a cycle does, and the disk is as i
   expect(silent).toMatchObject({ code: 255, stderr: expect.stringContaining("banner") });
   // The hypervisor's own word is still "running": no proof of life.
   expect((await demo.host("status")).stdout).toMatch(/^status: running\n/);
-  expect((await demo.host("forensics")).stdout).toContain("verdict: io-stall-suspected");
+  const { stdout: evidence } = await demo.host("forensics");
+  expect(evidence).toContain("verdict: io-stall-suspected");
+  expect(evidence).toMatch(/"probe":"screen","end":"answered","png":"iVBOR/);
 
   const reset = await demo.host("reset");
   expect(reset).toMatchObject({ code: 0, stdout: expect.stringContaining("A cycle does") });

@@ -9,8 +9,7 @@ use Breakglass::Steps qw(ending_of sentence_of whole_steps);
 use Breakglass::Task;
 use Breakglass::Worker;
 
-my $between_workers_ms = 50;      # a worker is dead and somebody else looks after its job
-my $worker_looks_seconds = 0.2;   # tail looks so often whether the worker lives
+my $between_workers_ms = 50;   # a worker is dead and somebody else looks after its job
 
 sub follow ($job, $call, $from, $printer) {
   while (1) {
@@ -19,7 +18,6 @@ sub follow ($job, $call, $from, $printer) {
       # Its worker lives, or somebody else looks after it.
       $code = hand_on_live($job, \$from, $printer);
       Breakglass::Task::nap($between_workers_ms) unless defined $code;
-      delete $job->{pid};
     } elsif (defined $job->ending) {
       $job->release;
       $code = hand_on_ended($job, \$from, $printer, $job->ending);
@@ -33,19 +31,22 @@ sub follow ($job, $call, $from, $printer) {
 
 # To the final step, whose code it answers, or to the worker's death.
 sub hand_on_live ($job, $from, $printer) {
-  my $pid = $job->{pid} // Breakglass::Job::member($job->last_entry, 'pid');
   return undef unless -e $job->steps_path;
-  # GNU tail waits for the file's own events, and ends soon after the worker.
-  my @tail = ('tail', '-c', '+1', '-f', '-s', $worker_looks_seconds, ($pid ? "--pid=$pid" : ()), '--', $job->steps_path);
-  my $tail = open my $in, '-|', @tail or die "tail: $!\n";
+  my $death = Breakglass::Task->begin(run => sub { $job->await_death });
+  # GNU tail waits for the file's own events; it ends with us.
+  my $tail = open my $in, '-|', 'tail', '-c', '+1', '-f', "--pid=$$", '--', $job->steps_path or die "tail: $!\n";
   my ($text, $code) = ('');
+  my $caller_listens = 1;
   until (defined $code) {
-    wait_for($in);
+    (my $has_words, $caller_listens) = await_any($in, $death->{pipe});
+    last unless $has_words && $caller_listens;
     sysread $in, $text, 65_536, length $text or last;
     $code = hand_on(\$text, $from, $printer);
   }
+  $death->give_up;
   kill TERM => $tail;
   close $in;
+  exit 0 unless $caller_listens;
   return $code;
 }
 
@@ -68,13 +69,14 @@ sub hand_on ($text, $from, $printer) {
   return undef;
 }
 
-# Waits for something to read. Whoever hung up is told by his end of the channel, where nothing else would show it.
-sub wait_for ($in) {
+# Waits for the job's next words, its worker's death or the caller's; answers whether there are words, and whether anybody listens.
+sub await_any ($in, $death) {
   my $poll = IO::Poll->new;
   $poll->mask($in => POLLIN);
+  $poll->mask($death => POLLIN);
   $poll->mask(\*STDOUT => POLLHUP);
   1 while $poll->poll < 0 && $!{EINTR};
-  exit 0 if $poll->events(\*STDOUT) & (POLLHUP | POLLERR);
+  return ($poll->events($in) != 0, ($poll->events(\*STDOUT) & (POLLHUP | POLLERR)) == 0);
 }
 
 1;

@@ -7,7 +7,7 @@ package Breakglass::Job;
 # A VM has a file run/lock-<vmid>: locked by the worker of the job that owns it, whose id is in it.
 use v5.36;
 use warnings FATAL => 'all';
-use Fcntl qw(LOCK_EX LOCK_NB O_APPEND O_CREAT O_WRONLY);
+use Fcntl qw(LOCK_EX LOCK_NB LOCK_SH O_APPEND O_CREAT O_WRONLY);
 use Breakglass::Clock qw(boot_id timestamp uptime_seconds);
 use Breakglass::Json qw(object);
 use Breakglass::Settings;
@@ -115,6 +115,12 @@ sub lock_alive ($self) {
   Breakglass::Task::keep_private($alive);
   $self->{alive} = $alive;
   return 1;
+}
+
+# Comes back when no worker lives. A pid would not tell: a zombie has one, and so has whoever comes after.
+sub await_death ($self) {
+  open my $alive, '<', "$self->{folder}/alive" or return;
+  1 until flock($alive, LOCK_SH) || !$!{EINTR};
 }
 
 sub own_vm ($self) {

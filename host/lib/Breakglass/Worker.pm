@@ -20,7 +20,6 @@ sub begin ($job, $call, $only_start = 0) {
   local @SIG{qw(HUP INT TERM)} = ('IGNORE') x 3;
   my $pid = fork // die "fork: $!\n";
   if ($pid) {
-    $job->{pid} = $pid;
     # The worker has them now.
     $job->release;
     return;
