@@ -13,10 +13,12 @@ my $limit = \%Breakglass::Settings::limit;
 
 sub new ($class, $settings) { return bless { settings => $settings, durable => 1, hung => {}, begun => {} }, $class }
 
-# `settle` says what became of it.
+# `settle` says what became of it. Never throws: a host that has no more processes or descriptors to give still has a verb to end.
 sub begin ($self, $place, $function) {
   return if $self->{hung}{$place};
-  $self->{begun}{$place} = Breakglass::Task->begin(run => $function, limit_ms => $limit->{disk_ms});
+  my $task = eval { Breakglass::Task->begin(run => $function, limit_ms => $limit->{disk_ms}) };
+  if ($task) { $self->{begun}{$place} = $task }
+  else { $self->{durable} = 0 }
 }
 
 # Waits for all that was begun, together; answers place => what its function printed, of those that succeeded.

@@ -237,7 +237,7 @@ sub switch_off ($self) {
     }
   }
   # Only a stop is ever ended like this: it has nothing left to do, and would hold qm's own lock against the start.
-  $self->{pve}->end_act($stop);
+  eval { $self->{pve}->end_act($stop); 1 } or warn $@;
   $self->{changed} = 1;
   $self->phase('off', "VM $vmid is off.");
 }
