@@ -1,5 +1,5 @@
 import type { Outcome } from "../../protocol/outcome.ts";
-import type { OperationBrief, RefusedHostKey, TargetState } from "../../protocol/targets.ts";
+import type { OperationBrief, TargetState } from "../../protocol/targets.ts";
 import type { Verb } from "../../protocol/verbs.ts";
 
 /** How good or bad a thing is; each has a colour and a shape. */
@@ -91,11 +91,6 @@ export function briefWords(brief: OperationBrief, now: number): string {
   const past = Object.hasOwn(pastOf, brief.verb) ? pastOf[brief.verb as Verb] : brief.verb;
   const ended = brief.outcome === undefined || brief.outcome === "done" ? "" : ` (${brief.outcome})`;
   return `${past}${ended} ${ago(brief.at, now)} by ${brief.by}`;
-}
-
-/** "devvm", or "the hypervisor of devvm". */
-export function machineOf(target: string, { side }: Pick<RefusedHostKey, "side">): string {
-  return side === "guest" ? target : `the hypervisor of ${target}`;
 }
 
 export function ago(at: string, now: number): string {
