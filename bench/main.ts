@@ -6,14 +6,16 @@ import { print } from "./print.ts";
 import { benchStart } from "./start.ts";
 import { appendLatency, replayTime } from "./store.ts";
 import { benchStream } from "./stream.ts";
+import { benchTap } from "./tap.ts";
 
-/** `npm run bench [-- start store stream kill power agent]`: one line of JSON a figure, each beside a baseline of the same run. */
+/** `npm run bench [-- start store stream kill power tap agent]`: one line of JSON a figure, each beside a baseline of the same run. */
 const parts: Readonly<Record<string, () => Promise<void>>> = {
   start: benchStart,
   store: benchStore,
   stream: benchStream,
   kill: benchKill,
   power: benchPower,
+  tap: benchTap,
   agent: benchAgent,
 };
 

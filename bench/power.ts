@@ -39,7 +39,10 @@ export async function benchPower(): Promise<void> {
     knownHostsDir: dir,
   });
   const power = createPower({
-    targets: new Map([["devvm", sshHypervisor({ ssh, alias: "devvm-power" })]]),
+    targets: new Map([
+      ["devvm", sshHypervisor({ ssh, clock: systemClock, alias: "devvm-power", resendMs: 60_000 })],
+    ]),
+    comesBack: new Map(),
     store: nowhere,
     clock: systemClock,
     newId: () => randomUUID(),

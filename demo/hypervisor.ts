@@ -1,10 +1,13 @@
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { ServerChannel } from "ssh2";
 import { start, type Running } from "../src/server/process/start.ts";
+import { endProcesses } from "./processes.ts";
 import { makeDoor } from "./ssh/door.ts";
 import { makeKeys } from "./ssh/keys.ts";
+import { config as machineConfig } from "./vm/qm.ts";
 
 /** The real forced command, as it is installed on a real host. */
 const forcedCommand = join(import.meta.dirname, "../host/breakglass-host");
@@ -19,19 +22,23 @@ export interface HypervisorOptions {
   readonly vmid: number;
   readonly publicKey: string;
   readonly qmPath: string;
-  /** With %s for the VM id. */
-  readonly pidFilePattern: string;
 }
 
-/** The demo's hypervisor: a real SSH server whose one key runs the real `host/breakglass-host` over the demo's qm. */
+/** The demo's hypervisor, over the pid file, monitor and configuration that lie in its folder: a real SSH server whose one key runs the real `host/breakglass-host` over the demo's qm. */
 export async function startHypervisor(options: HypervisorOptions) {
   const { dir, user, vmid } = options;
+  // As under /etc/pve: this node is called as its host is, and the machine lives here.
+  const here = join(dir, "nodes", hostname().split(".")[0]!, "qemu-server");
+  await mkdir(here, { recursive: true });
+  await writeFile(join(here, `${vmid}.conf`), machineConfig);
   const config = join(dir, "breakglass-host.conf");
   await writeFile(
     config,
     [
       `qm=${options.qmPath}`,
-      `pidfile=${options.pidFilePattern}`,
+      `pidfile=${join(dir, "%s.pid")}`,
+      `qmp=${join(dir, "%s.qmp")}`,
+      `nodes=${join(dir, "nodes")}`,
       `run=${join(dir, "run")}`,
       `state=${join(dir, "state")}`,
       `log=${join(dir, "breakglass-host.log")}`,
@@ -59,7 +66,7 @@ export async function startHypervisor(options: HypervisorOptions) {
     calls.add(call);
     call.stdout.pipe(channel, { end: false });
     call.stderr.pipe(channel.stderr, { end: false });
-    // As sshd does it: whoever hangs up takes the pipes along, and the command goes on without them.
+    // As sshd does it: whoever hangs up takes the pipes along, and the job goes on without them.
     channel.once("close", () => {
       call.stdout.destroy();
       call.stderr.destroy();
@@ -87,6 +94,8 @@ export async function startHypervisor(options: HypervisorOptions) {
       await new Promise((resolve) => listener.close(resolve));
       for (const call of calls) call.kill("SIGKILL");
       await Promise.all([...calls].map((call) => call.exit));
+      // A job outlives its call; what carries it out is known by the configuration that it was given.
+      await endProcesses((words) => words.includes(config));
     },
   };
 }

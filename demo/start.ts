@@ -41,6 +41,7 @@ export async function startDemo(options: { readonly bootMs?: number } = {}): Pro
     const machine = new Machine({
       vmid,
       pidFile: join(dir, `${vmid}.pid`),
+      qmpPath: join(dir, `${vmid}.qmp`),
       onBoot: (boot) => guest.boot(boot),
       onChange: () => door?.follow(),
       ...options,
@@ -59,7 +60,6 @@ export async function startDemo(options: { readonly bootMs?: number } = {}): Pro
       vmid,
       publicKey: keys.publicKey,
       qmPath: control.qmPath,
-      pidFilePattern: join(dir, "%s.pid"),
     });
     undo.push(hypervisor.close);
     const model = await startModel({ script: playbook });

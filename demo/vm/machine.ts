@@ -1,16 +1,22 @@
 import { rename, rm, writeFile } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
 import { start, type Running } from "../../src/server/process/start.ts";
+import type { LineServer } from "./lines.ts";
+import { serveQmp } from "./qmp.ts";
 
 /** From power-on to a guest that answers, as a real small Debian takes with a warm cache. */
 const bootMs = 2_000;
 /** What QEMU needs to appear and to go, so that a cycle is seen to happen. */
 const processStartMs = 400;
 const processStopMs = 300;
+/** A database at work: one disk operation in so long. */
+const operationMs = 5;
 
 export interface MachineOptions {
   readonly vmid: number;
   readonly pidFile: string;
+  /** Where its monitor listens while it is on. */
+  readonly qmpPath: string;
   /** Told of every change; the guest's door opens and closes by it. */
   readonly onChange: (machine: Machine) => void;
   /** A fresh boot of the guest: told before the door opens. */
@@ -29,6 +35,9 @@ export class Machine {
   wedged = false;
   booted = false;
   #process: Running | null = null;
+  /** Settles when the last process is gone, and its pid file and monitor with it. */
+  #ended: Promise<void> = Promise.resolve();
+  #isOver = false;
   #bootTimer: NodeJS.Timeout | undefined;
   #operations = 48_211;
   #countedAt = Date.now();
@@ -51,7 +60,7 @@ export class Machine {
   /** Counts of disk operations: they move while the guest lives, and stand still while its I/O is stalled. */
   get operations(): number {
     const now = Date.now();
-    if (this.booted && !this.wedged) this.#operations += Math.floor((now - this.#countedAt) / 150);
+    if (this.booted && !this.wedged) this.#operations += Math.floor((now - this.#countedAt) / operationMs);
     this.#countedAt = now;
     return this.#operations;
   }
@@ -59,13 +68,16 @@ export class Machine {
   /** A machine that has been on for a while: no waits, no boot. */
   async begin(at: Date): Promise<void> {
     await this.#startProcess();
+    this.#startedAt = at.getTime();
     this.#boot(at);
   }
 
   /** Answers false when it is already on. */
   async powerOn(): Promise<boolean> {
     if (this.#process !== null) return false;
+    await this.#ended;
     await wait(processStartMs);
+    if (this.#isOver) return false;
     await this.#startProcess();
     this.#bootLater();
     return true;
@@ -76,7 +88,7 @@ export class Machine {
     if (running === null) return;
     await wait(processStopMs);
     running.kill("SIGKILL");
-    await running.exit;
+    await this.#ended;
   }
 
   /** The same process goes on. A stalled one does not even notice. Answers false when it is off. */
@@ -100,13 +112,17 @@ export class Machine {
   }
 
   async end(): Promise<void> {
+    this.#isOver = true;
     this.#process?.kill("SIGKILL");
-    await this.#process?.exit;
+    await this.#ended;
   }
 
   async #startProcess(): Promise<void> {
-    const { vmid, pidFile } = this.#options;
-    const args = ["-id", String(vmid), "-name", "devvm", "-pidfile", pidFile, "-daemonize", "-m", "4096"];
+    const { vmid, pidFile, qmpPath } = this.#options;
+    const args = ["-id", String(vmid), "-name", "devvm", "-pidfile", pidFile]
+      .concat(["-qmp", `unix:${qmpPath},server=on,wait=off`])
+      .concat(["-daemonize", "-m", "4096"]);
+    const monitor = await serveQmp(qmpPath, this);
     // It ends with its stdin, so that it cannot outlive us whatever becomes of us.
     const running = start({
       file: "/bin/sh",
@@ -118,19 +134,19 @@ export class Machine {
     running.stderr.resume();
     this.#process = running;
     this.#startedAt = Date.now();
-    void running.exit.then(() => this.#processEnded(running));
+    this.#ended = running.exit.then(() => this.#processEnded(monitor));
     await writeFile(`${pidFile}.new`, `${running.child.pid}\n`);
     await rename(`${pidFile}.new`, pidFile);
   }
 
   /** However it ended: stopped by qm, or killed by the forced command. */
-  async #processEnded(running: Running): Promise<void> {
-    if (this.#process !== running) return;
+  async #processEnded(monitor: LineServer): Promise<void> {
     clearTimeout(this.#bootTimer);
     this.#process = null;
     this.wedged = false;
     this.booted = false;
     this.#options.onChange(this);
+    await monitor.close();
     await rm(this.#options.pidFile, { force: true });
   }
 

@@ -12,7 +12,7 @@ const escalationMs = 900;
 const agentMs = 300;
 
 /** One call of qm, in the words of Proxmox VE's own (qemu-server 9.2: PVE/CLI/qm.pm, PVE/QemuServer.pm). */
-export async function qm(machine: Machine, argv: readonly string[], stdin: string): Promise<Answered> {
+export async function qm(machine: Machine, argv: readonly string[]): Promise<Answered> {
   const [verb, ...rest] = argv;
   const guestCommand = verb === "guest" || verb === "agent";
   const id = verb === "guest" ? rest[1] : rest[0];
@@ -35,8 +35,6 @@ export async function qm(machine: Machine, argv: readonly string[], stdin: strin
       return prints(config);
     case "pending":
       return prints(config.replaceAll(/^/gm, "cur ").replace(/cur $/, ""));
-    case "monitor":
-      return off ? fails(`VM ${id} not running`) : prints(monitor(machine, stdin));
     case "start":
       return (await machine.powerOn()) ? prints("") : fails(`VM ${id} already running`);
     case "reset":
@@ -52,7 +50,8 @@ export async function qm(machine: Machine, argv: readonly string[], stdin: strin
   }
 }
 
-const config = `agent: 1
+/** The machine's configuration, as `qm config` shows it and as it lies under /etc/pve. */
+export const config = `agent: 1
 boot: order=scsi0
 cores: 2
 cpu: host
@@ -65,7 +64,7 @@ scsi0: local-lvm:vm-102-disk-0,iothread=1,size=20G
 scsihw: virtio-scsi-single
 `;
 
-/** `qm status --verbose`: sorted keys, nested with tabs; a QEMU whose disk stalls still answers here. */
+/** `qm status --verbose`, its keys sorted; a QEMU whose disk stalls still answers here. */
 function verboseStatus(machine: Machine): string {
   const facts: Record<string, string | number> = {
     cpus: 2,
@@ -78,40 +77,10 @@ function verboseStatus(machine: Machine): string {
     vmid: machine.vmid,
     ...(machine.pid !== null && { pid: machine.pid }),
   };
-  const lines = Object.keys(facts)
+  return Object.keys(facts)
     .toSorted()
-    .map((key) => `${key}: ${facts[key]}`);
-  return `ha:\n\tmanaged: 0\n${lines.join("\n")}\n`;
-}
-
-/** QEMU's human monitor, as far as evidence is gathered by it. */
-function monitor(machine: Machine, stdin: string): string {
-  const answers = stdin
-    .split("\n")
-    .map((line) => line.trim())
-    .filter((line) => line !== "" && line !== "quit")
-    .map((line) => `qm> ${line}\n${monitorAnswer(machine, line)}`);
-  return `Entering QEMU Monitor for VM ${machine.vmid} - type 'help' for help\n${answers.join("")}`;
-}
-
-function monitorAnswer(machine: Machine, line: string): string {
-  switch (line.split(" ")[0] === "info" ? line : line.split(" ")[0]) {
-    case "info status":
-      return "VM status: running\n";
-    case "info block-jobs":
-      return "No active jobs\n";
-    case "info blockstats": {
-      const operations = machine.operations;
-      return (
-        `drive-scsi0: rd_bytes=${operations * 16_384} wr_bytes=${operations * 8_192} rd_operations=${operations} ` +
-        `wr_operations=${operations * 2} flush_operations=${Math.floor(operations / 3)}\n`
-      );
-    }
-    case "screendump":
-      return "ERROR: there is no screen on the demo machine\n";
-    default:
-      return `ERROR: unknown command: '${line}'\n`;
-  }
+    .map((key) => `${key}: ${facts[key]}\n`)
+    .join("");
 }
 
 const prints = (out: string): Answered => ({ out, err: "", code: 0 });

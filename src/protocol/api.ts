@@ -1,3 +1,4 @@
+import type { Forensics } from "./forensics.ts";
 import type { OperationId, SessionId } from "./ids.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Side, TargetStatus } from "./targets.ts";
@@ -89,6 +90,8 @@ export interface Operation {
   /** False when it could not be recorded in time; said aloud, never hidden. */
   readonly durable: boolean;
   readonly output: string;
+  /** Only in the answer to a question for this one Operation, and only where evidence was gathered. */
+  readonly forensics?: Forensics;
 }
 
 /** POST /api/targets/{t}/host-key */

@@ -21,16 +21,24 @@ export type Outcome =
 /** The last machine line of a report (`BG1 {...}` with `result`): what the host observed. */
 export interface HostResult {
   readonly result: string;
+  readonly code?: number;
   readonly state_before?: string;
   readonly state_after?: string;
   readonly changed?: boolean;
+  /** The Job that owns the machine, where it is busy. */
   readonly holder?: string;
+  readonly forensics_id?: string | null;
+  readonly verdict?: string | null;
+  /** The closing sentence, for a person. */
+  readonly text?: string;
+  /** Of "absent": for so long the host would know of a Job that had arrived. */
+  readonly journal_seconds?: number;
 }
 
 /** Exit codes as in host/breakglass-host: 0 done; 2, 3, 9 refused; 75 busy; 4, 6, 7 failed; the rest is unknown. */
 export function outcomeOf(verb: Verb, report: HostReport): Outcome {
   const observed = hostResult(report.stdout);
-  const said = lastWords(report);
+  const said = observed?.text || lastWords(report);
   if (report.sent === false) return { kind: "refused", reason: report.stderr.trim() };
   switch (report.exit_code) {
     case 0:

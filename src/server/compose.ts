@@ -1,12 +1,14 @@
-import { createHash, randomBytes, randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { randomBytes, randomUUID } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { repairPreset } from "../../demo/presets.ts";
 import type { ConsoleFacts } from "../protocol/api.ts";
+import type { OperationId } from "../protocol/ids.ts";
 import type { TargetStatus } from "../protocol/targets.ts";
 import { claudeAgent } from "./agent/claude/agent.ts";
 import { createAudit } from "./audit/audit.ts";
+import type { AuditFact } from "./audit/entry.ts";
 import { createAuth } from "./auth/auth.ts";
 import { keepSecret, secretBytes } from "./auth/secret.ts";
 import { createBroker } from "./broker/broker.ts";
@@ -19,25 +21,28 @@ import type { Listening } from "./http/listen.ts";
 import { Streams } from "./http/stream.ts";
 import { noticesOf } from "./notices.ts";
 import { createPower, type Power } from "./power/power.ts";
-import { sshHypervisor } from "./power/ssh-hypervisor.ts";
+import { mirrorIn, spoolFolders } from "./power/spool.ts";
+import { bringInSpooled, spooledIn, verbFact } from "./power/spooled.ts";
 import { defaultPresets } from "./presets.ts";
+import { openRecord } from "./record.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import {
   acceptHostKey,
+  accountName,
   askGuest,
   askPower,
   brokerTarget,
   guestAlias,
+  guestsComeBack,
+  hypervisors,
   observeAlias,
   powerAlias,
   refusedHostKeys,
   sshHosts,
   type PinnedKeys,
 } from "./sides.ts";
+import { keptFolder, nameOf } from "./ssh/runtime-folder.ts";
 import { openSsh } from "./ssh/ssh.ts";
-import { absentStore } from "./store/absent.ts";
-import { openFiles } from "./store/files/files.ts";
-import { StoreError, type Store } from "./store/store.ts";
 import { Watch } from "./watch/watch.ts";
 
 export interface Log {
@@ -72,8 +77,10 @@ const reserveBytes = 64 * 1024 * 1024;
 const agentIdleMs = 10 * 60_000;
 /** A request to the model without an answer counts as failed after this long. */
 const apiTimeoutMs = 120_000;
-/** A data directory that has not opened by then hangs: the server starts without it. */
-const storeOpenMs = 8_000;
+/** Bringing in what was spooled has so long; then it goes on while the server works. */
+const spooledMs = 1_500;
+/** An audit entry of a Verb that the disk has refused is offered again after this long. */
+const auditAgainMs = 10_000;
 /** Connections that do not end by themselves get this long. */
 const connectionGraceMs = 500;
 
@@ -93,53 +100,60 @@ export async function compose({
   const report = (error: unknown) => log.error(error, "the server failed at something");
   const defaultTarget = config.targets[0]?.name ?? "devvm";
 
-  const { store, problem: storeProblem } = await openStore(config.dataDir, log);
+  const kept = keptFolder(config.dataDir);
+  if (kept === null)
+    log.warn("what is kept in memory is lost with this process: somebody else has a folder of its name");
+  const [onDisk = "", inMemory = ""] = spoolFolders(config.dataDir, kept);
+  // What lies there now was left by a process that is gone; from here on our own is among it.
+  const leftInMemory = kept === null ? new Set<OperationId>() : await spooledIn(inMemory);
+
+  const record = await openRecord({ directory: config.dataDir, clock, log });
+  const { store } = record;
+  const openInTime = record.problem() === null;
   // Only the process that holds the data directory may take over what a killed one left under its name.
-  const runtimeName =
-    storeProblem === null
-      ? createHash("sha256").update(config.dataDir).digest("hex").slice(0, 12)
-      : undefined;
+  const runtimeName = openInTime ? nameOf(config.dataDir) : undefined;
   const audit = createAudit({
     store,
     clock,
     onLoss: ({ action, actor }, reason) =>
       log.warn(`not recorded in the audit log: ${action} by ${actor}. ${reason}`),
   });
-  const secret =
-    storeProblem === null
-      ? keepSecret({
-          dataDir: config.dataDir,
-          random: randomBytes,
-          onTrouble: (sentence) => log.warn(sentence),
-        })
-      : randomBytes(secretBytes);
+  const secret = cookieSecret(openInTime ? config.dataDir : null, kept, log);
   const auth = createAuth({ clock, random: randomBytes, secret, config });
 
   const ssh = await openSsh({
     hosts: sshHosts(config.targets, demo ? demoKeys(demo, defaultTarget) : {}),
     keyPath: config.keyPath ?? undefined,
     knownHostsDir: config.dataDir,
+    knownHostsCopy: kept === null ? undefined : join(kept, "known_hosts"),
     runtimeName,
     path,
     log: (text) => log.warn(text),
   });
+  const verbTimeoutMs = config.verbTimeoutSeconds * 1000;
+  const mirror = kept === null ? undefined : mirrorIn(kept, (text) => log.warn(text));
   const power = createPower({
-    targets: new Map(
-      config.targets.map(({ name, power: side }) => {
-        const vmid = side?.vmid;
-        return [
-          name,
-          side ? sshHypervisor({ ssh, alias: powerAlias(name), ...(vmid !== undefined && { vmid }) }) : null,
-        ];
-      }),
-    ),
+    targets: hypervisors({ ssh, clock, resendMs: verbTimeoutMs }, config.targets),
+    comesBack: guestsComeBack({ ssh, clock }, config.targets),
     store,
     clock,
     newId: randomUUID,
-    verbTimeoutMs: config.verbTimeoutSeconds * 1000,
+    verbTimeoutMs,
     log: (text) => log.warn(text),
+    mirror,
   });
-  await power.recover();
+  /** What was before this start: the spool first, so that what is open in it is looked up as well. */
+  const takeUp = async () => {
+    const deps = { store, audit, clock, log: (text: string) => log.warn(text) };
+    await within(
+      clock,
+      spooledMs,
+      bringInSpooled(deps, onDisk).then(() => bringInSpooled(deps, inMemory, leftInMemory)),
+    );
+    await power.recover();
+  };
+  if (openInTime) await takeUp();
+  else void record.opened.then(takeUp);
 
   const model = modelChoice(config, demo);
   const definition = readDefinition(config.agent.definitionPath);
@@ -197,6 +211,13 @@ export async function compose({
     }),
     onChange: (all) => streams.targetsChanged(all),
   });
+  /** Offered until the disk takes it; until then it is in the spool as well. */
+  const auditVerb = async (id: OperationId, fact: AuditFact) => {
+    const release = mirror?.keep(id, null);
+    while (!(await audit.record(fact)))
+      await new Promise<void>((resolve) => clock.after(auditAgainMs, resolve));
+    release?.();
+  };
   const streams = new Streams({
     store,
     clock,
@@ -209,10 +230,10 @@ export async function compose({
     streams.operationChanged(news);
     if (news.output !== undefined) return;
     watch.changed();
-    const { by, verb, target, outcome } = news.operation;
-    if (outcome === undefined) return;
-    void audit.record({ actor: by, action: `verb ${verb}`, target, outcome: outcome.kind });
-    watch.lookNow(target);
+    const fact = verbFact(news.operation);
+    if (fact === null) return;
+    void auditVerb(news.operation.id, fact);
+    watch.lookNow(news.operation.target);
   });
 
   const presets = [...(config.presets ?? defaultPresets), ...(demo ? [repairPreset] : [])];
@@ -225,7 +246,7 @@ export async function compose({
     targets: watch.statuses(),
     notices: noticesOf({
       problems,
-      storeProblem,
+      storeProblem: record.problem(),
       keyProblem: config.targets.length > 0 ? ssh.problem() : null,
       demo: demo && { modelInUse: model.inUse(), hasCredential: model.hasCredential },
     }),
@@ -237,6 +258,8 @@ export async function compose({
     streams,
     store,
     power,
+    clock,
+    newKey: randomUUID,
     defaultTarget,
     facts,
     targets: () => watch.statuses(),
@@ -251,18 +274,17 @@ export async function compose({
       acceptHostKey(ssh, targetOf(target), side, fingerprint)?.finally(() => watch.lookNow(target)) ?? null,
     report,
   });
-  listening.serve(app);
-  const control =
-    storeProblem === null
-      ? await openControl({
-          path: join(config.dataDir, "control.sock"),
-          port: listening.port,
-          mintLink: () => auth.mintLink(),
-        }).catch((error: Error) => {
-          log.warn(`\`npm run link\` cannot reach this server: ${error.message}`);
-          return null;
-        })
-      : null;
+  listening.serve(app.answer);
+  const control = await openControl({
+    // In the data directory, unless that is what does not answer: then in memory.
+    path: join(openInTime || kept === null ? config.dataDir : kept, "control.sock"),
+    port: listening.port,
+    mintLink: () => auth.mintLink(),
+    answer: app.answerOwner(`cli:${accountName()}`),
+  }).catch((error: Error) => {
+    log.warn(`\`breakglass link\` and \`breakglass verb\` cannot reach this server: ${error.message}`);
+    return null;
+  });
   watch.start();
 
   return {
@@ -282,29 +304,14 @@ export async function compose({
   };
 }
 
-/** A data directory that belongs to another server stops this one; any other trouble only costs the record. */
-async function openStore(directory: string, log: Log): Promise<{ store: Store; problem: string | null }> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () =>
-      reject(
-        new StoreError(
-          "unwritable",
-          `The data directory ${directory} did not open within ${storeOpenMs / 1000} s: its disk hangs. Mend it and restart.`,
-        ),
-      ),
-    storeOpenMs,
-  );
-  try {
-    const store = await Promise.race([openFiles({ directory, report: (notice) => log.warn(notice) }), late]);
-    return { store, problem: null };
-  } catch (error) {
-    if (!(error instanceof StoreError) || error.kind === "taken") throw error;
-    log.error(error, "the record cannot be kept; Verbs work all the same");
-    return { store: absentStore(error.message), problem: error.message };
-  } finally {
-    clearTimeout(timer);
-  }
+/** A copy in memory serves while the data directory (null) hangs: then nobody is signed out by a disk. */
+function cookieSecret(dataDir: string | null, kept: string | null, log: Log): Buffer {
+  const keepIn = (folder: string) =>
+    keepSecret({ dataDir: folder, random: randomBytes, onTrouble: (sentence) => log.warn(sentence) });
+  if (dataDir === null) return kept === null ? randomBytes(secretBytes) : keepIn(kept);
+  const secret = keepIn(dataDir);
+  if (kept !== null) writeFileSync(join(kept, "cookie-secret"), secret, { mode: 0o600 });
+  return secret;
 }
 
 /** Who the agent is. Without it no Turn is run; everything else goes on. */

@@ -1,7 +1,8 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { createHash } from "node:crypto";
 import { onTestFinished } from "vitest";
-import type { ConsoleFacts } from "../../src/protocol/api.ts";
+import type { ConsoleFacts, Notice } from "../../src/protocol/api.ts";
+import type { TargetStatus } from "../../src/protocol/targets.ts";
 import type { Agent } from "../../src/server/agent/agent.ts";
 import { createAudit } from "../../src/server/audit/audit.ts";
 import { createAuth } from "../../src/server/auth/auth.ts";
@@ -11,12 +12,16 @@ import type { HostKeyRoutesDeps } from "../../src/server/http/routes/host-keys.t
 import { listen } from "../../src/server/http/listen.ts";
 import { Streams } from "../../src/server/http/stream.ts";
 import type { Hypervisor } from "../../src/server/power/hypervisor.ts";
-import { createPower } from "../../src/server/power/power.ts";
+import { createPower, type Power } from "../../src/server/power/power.ts";
 import type { SessionLimits } from "../../src/server/sessions/limits.ts";
 import type { Store } from "../../src/server/store/store.ts";
 import { openSessions, scratchStore } from "./sessions.ts";
 
-const token = "a-token-that-is-long-enough-to-pass";
+export const token = "a-token-that-is-long-enough-to-pass";
+/** May only look. */
+export const readToken = "another-token-that-is-long-enough";
+
+const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
 
 /** The whole HTTP surface over a real store, with an agent and a hypervisor of the test's choice. */
 export async function startApp(options: {
@@ -26,6 +31,8 @@ export async function startApp(options: {
   readonly store?: Store;
   readonly pageFolder?: string;
   readonly acceptHostKey?: HostKeyRoutesDeps["acceptHostKey"];
+  readonly targets?: (power: Power) => readonly TargetStatus[];
+  readonly notices?: readonly Notice[];
 }) {
   const clock = systemClock;
   const store = options.store ?? (await scratchStore());
@@ -39,7 +46,10 @@ export async function startApp(options: {
       listen: { host: "127.0.0.1", port: 0 },
       publicUrl: null,
       auth: {
-        tokens: [{ name: "ana", scope: "operate", sha256: createHash("sha256").update(token).digest("hex") }],
+        tokens: [
+          { name: "ana", scope: "operate", sha256: sha256(token) },
+          { name: "kim", scope: "read", sha256: sha256(readToken) },
+        ],
         trustedProxies: [],
         proxySecret: null,
         edgeHeader: "X-authentik-username",
@@ -48,6 +58,7 @@ export async function startApp(options: {
   });
   const power = createPower({
     targets: new Map([["devvm", options.hypervisor ?? null]]),
+    comesBack: new Map(),
     store,
     clock,
     newId: randomUUID,
@@ -67,16 +78,23 @@ export async function startApp(options: {
     streams,
     store,
     power,
+    clock,
+    newKey: randomUUID,
     defaultTarget: "devvm",
-    facts: () => ({ version: "0.0.0" }) as unknown as Omit<ConsoleFacts, "actor">,
+    acceptHostKey: options.acceptHostKey ?? (() => null),
+    facts: () =>
+      ({
+        version: "0.0.0",
+        notices: options.notices ?? [],
+        targets: options.targets?.(power) ?? [],
+      }) as unknown as Omit<ConsoleFacts, "actor">,
     targets: () => [],
     actions: new Map(),
     pageFolder: options.pageFolder ?? "dist/none",
-    acceptHostKey: options.acceptHostKey ?? (() => null),
     report,
   });
   const listening = await listen({ host: "127.0.0.1", port: 0, headers: auth.securityHeaders("/health") });
-  listening.serve(app);
+  listening.serve(app.answer);
   onTestFinished(async () => {
     streams.close();
     await sessions.close();
@@ -110,5 +128,5 @@ export async function startApp(options: {
     };
   }
 
-  return { url, ask, authorization, auth, store, sessions, streams, power, problems };
+  return { url, ask, authorization, auth, app, store, sessions, streams, power, problems };
 }

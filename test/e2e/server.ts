@@ -21,7 +21,12 @@ export interface RunningServer {
  * folder unless it is given, so that a second start finds what the first one left.
  */
 export async function startServer(
-  options: { readonly env?: Readonly<Record<string, string>>; readonly demo?: boolean } = {},
+  options: {
+    readonly env?: Readonly<Record<string, string>>;
+    readonly demo?: boolean;
+    /** Words before the command, for example those of bwrap. */
+    readonly within?: readonly string[];
+  } = {},
 ): Promise<RunningServer> {
   const env = {
     PATH: process.env["PATH"],
@@ -29,8 +34,13 @@ export async function startServer(
     BREAKGLASS_LISTEN: "127.0.0.1:0",
     ...options.env,
   };
-  const args = ["src/server/main.ts", ...((options.demo ?? true) ? ["--demo"] : [])];
-  const child = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+  const [command = "", ...args] = [
+    ...(options.within ?? []),
+    process.execPath,
+    "src/server/main.ts",
+    ...((options.demo ?? true) ? ["--demo"] : []),
+  ];
+  const child = spawn(command, args, { env, stdio: ["ignore", "pipe", "pipe"] });
   const exited = once(child, "close") as Promise<[number | null]>;
   onTestFinished(async () => {
     child.kill("SIGKILL");

@@ -19,6 +19,7 @@ const hypervisor = (answer: HostReport, sent: string[] = []): Hypervisor => ({
     sent.push(verb);
     return answer;
   },
+  attach: async () => answer,
 });
 const on: HostReport = {
   exit_code: 0,
@@ -248,9 +249,8 @@ test("an operation is accepted once by its key, and its end is read by its id", 
 
 test("a second mutating operation is 409 with the holder, and one that saw an older state is 409 as well", async () => {
   let finish = () => {};
-  const slow: Hypervisor = {
-    run: () => new Promise((resolve) => (finish = () => resolve(on))),
-  };
+  const run = () => new Promise<HostReport>((resolve) => (finish = () => resolve(on)));
+  const slow: Hypervisor = { run, attach: run };
   const app = await startApp({ agent: echo, hypervisor: slow });
   const post = (verb: string, after?: string | null) =>
     app.ask("POST", "/api/targets/devvm/operations", {

@@ -191,7 +191,7 @@ test("a Verb that certainly never left this machine is refused, not unknown", as
   expect((await settled).outcome).toEqual({ kind: "refused", reason: "Not reached. Nothing was sent." });
 });
 
-test("after a restart what was open is unknown, what settled is history, and old keys act no more", async () => {
+test("after a restart what was open is asked about, what settled is history, and old keys act no more", async () => {
   const memory = new MemoryStore();
   const before = stage({ memory });
   const open = ask({ verb: "stop" });
@@ -206,17 +206,24 @@ test("after a restart what was open is unknown, what settled is history, and old
 
   const { power, hypervisor } = stage({ memory });
   await power.recover();
+  const asked = await hypervisor.next();
+  expect(asked).toMatchObject({ how: "attach", verb: "stop", job: open.key });
+  asked.answer({ exit_code: null, stderr: "Nobody knows.\n" });
   const [last, first] = power.history("devvm");
-  expect(last).toMatchObject({ id: open.key, exit_code: null, outcome: { kind: "unknown" } });
-  expect(JSON.stringify(last?.outcome)).toContain("The server stopped while stop was under way");
+  await expect
+    .poll(() => power.history("devvm")[0])
+    .toMatchObject({ id: open.key, exit_code: null, outcome: { kind: "unknown", reason: "Nobody knows." } });
+  expect(last?.id).toBe(open.key);
   expect(first).toMatchObject({ id: done.key, outcome: { kind: "done" } });
   expect(await power.get(done.key)).toMatchObject({ output: "all of it\n", outcome: { kind: "done" } });
   expect((await accepted(power, open)).operation.outcome?.kind).toBe("unknown");
   expect((await power.submit({ ...done, verb: "stop" })).kind).toBe("mismatch");
   expect(hypervisor.calls).toEqual([]);
+  await expect.poll(() => memory.kinds(`operation/${open.key}`)).toEqual(["requested", "settled"]);
   // Settled once is settled for good.
   const again = stage({ memory });
   await again.power.recover();
+  expect(again.hypervisor.calls).toEqual([]);
   expect(memory.kinds(`operation/${open.key}`)).toEqual(["requested", "settled"]);
 });
 
@@ -378,8 +385,9 @@ test("output is bounded, told in pieces at their offsets, and says that it was c
 });
 
 test("a hypervisor driver that throws leaves the Operation unknown and the Target free", async () => {
+  const broken = () => Promise.reject(new Error("bug"));
   const { power, logged } = stage({
-    targets: new Map([["devvm", { run: () => Promise.reject(new Error("bug")) }]]),
+    targets: new Map([["devvm", { run: broken, attach: broken }]]),
   });
   const { settled } = await accepted(power, ask());
   expect((await settled).outcome?.kind).toBe("unknown");
@@ -425,4 +433,108 @@ test("waiting for a Verb answers with the fixed contract's fields", async () => 
   const unpowered = await power.runAndWait("lamp", "cycle", "ana");
   expect(unpowered).toMatchObject({ exit_code: null, rejected: true });
   expect(unpowered.stderr).toContain("BREAKGLASS_PVE_HOST");
+});
+
+test("after a restart an Operation that is asked about holds nothing, is the last one, and becomes known", async () => {
+  const memory = new MemoryStore();
+  const before = stage({ memory });
+  const open = ask();
+  await accepted(before.power, open);
+  (await before.hypervisor.next()).say("Stopping");
+
+  const { power, hypervisor } = stage({ memory });
+  await power.recover();
+  const asked = await hypervisor.next();
+  expect(power.current("devvm")).toBe(null);
+  expect(power.last("devvm")).toMatchObject({ id: open.key });
+  expect(power.last("devvm")?.outcome).toBe(undefined);
+  // The host's lock decides whether another may act.
+  const next = await accepted(power, ask({ after: open.key }));
+  (await hypervisor.next()).answer({ exit_code: 75, stdout: saw("running", { holder: open.key }) });
+  expect((await next.settled).outcome).toEqual({ kind: "busy", holder: open.key });
+  // The host tells a Job from its beginning: what was kept before is not there twice.
+  asked.say("Stopping\n");
+  asked.say("Starting\n");
+  asked.answer({ stdout: saw("running") });
+  await expect
+    .poll(() => power.history("devvm")[1])
+    .toMatchObject({ id: open.key, outcome: { kind: "done" } });
+  expect(await power.get(open.key)).toMatchObject({ output: "Stopping\nStarting\n" });
+  await expect.poll(() => memory.kinds(`operation/${open.key}`).at(-1)).toBe("settled");
+  const later = stage({ memory });
+  await later.power.recover();
+  expect(await later.power.get(open.key)).toMatchObject({
+    output: "Stopping\nStarting\n",
+    outcome: { kind: "done" },
+  });
+});
+
+test("after a restart what was only read is unknown at once: there is nobody to ask", async () => {
+  const memory = new MemoryStore();
+  const before = stage({ memory });
+  await accepted(before.power, ask({ verb: "forensics" }));
+  await before.hypervisor.next();
+  const { power, hypervisor } = stage({ memory });
+  await power.recover();
+  expect(power.history("devvm")[0]?.outcome?.kind).toBe("unknown");
+  expect(hypervisor.calls).toEqual([]);
+});
+
+test("forensics are kept with the Operation, and are there after a restart", async () => {
+  const memory = new MemoryStore();
+  const { power, hypervisor } = stage({ memory });
+  const request = ask();
+  const { settled } = await accepted(power, request);
+  const call = await hypervisor.next();
+  const png = Buffer.from("a picture");
+  call.show({ probe: "qm-config", end: "hung", output: "" });
+  call.show({ probe: "host", end: "answered", output: "load", bytes: 40_000 });
+  call.show({ probe: "screen", png: png.toString("base64") });
+  call.answer({ stdout: saw("running", { forensics_id: "20260101-102", verdict: "io-stall-suspected" }) });
+  const forensics = {
+    id: "20260101-102",
+    verdict: "io-stall-suspected",
+    screen: true,
+    probes: [
+      { probe: "qm-config", end: "hung", output: "" },
+      { probe: "host", end: "answered", output: "load", bytes: 40_000 },
+    ],
+  };
+  expect(await settled).toMatchObject({ forensics });
+  expect(power.history("devvm")[0]).not.toHaveProperty("forensics");
+  const later = stage({ memory });
+  await later.power.recover();
+  expect((await later.power.get(request.key))?.forensics).toEqual(forensics);
+  expect(await later.power.screen(request.key)).toEqual(png);
+  expect(await later.power.screen(newKey())).toBe(null);
+});
+
+test("a reset that was accepted is unknown until the guest is seen to boot, and then done", async () => {
+  const guest = Promise.withResolvers<boolean>();
+  const { power, hypervisor } = stage({ comesBack: new Map([["devvm", () => guest.promise]]) });
+  const waiting = power.runAndWait("devvm", "reset", "ana");
+  (await hypervisor.next()).answer({ stdout: saw("running") });
+  await expect.poll(() => power.last("devvm")?.outcome).toMatchObject({ kind: "unknown" });
+  expect(power.current("devvm")).toBe(null);
+  guest.resolve(true);
+  expect(await waiting).toMatchObject({ exit_code: 0 });
+  expect(power.last("devvm")?.outcome).toMatchObject({ kind: "done", changed: true });
+});
+
+test("a reset is no cure when the guest did not come back, or when something else was done meanwhile", async () => {
+  const guest = Promise.withResolvers<boolean>();
+  let ended: AbortSignal | undefined;
+  const { power, hypervisor } = stage({
+    comesBack: new Map([["devvm", (_, signal) => ((ended = signal), guest.promise)]]),
+  });
+  const reset = await accepted(power, ask({ verb: "reset" }));
+  (await hypervisor.next()).answer({ stdout: saw("running") });
+  expect((await reset.settled).outcome?.kind).toBe("unknown");
+  const cycle = await accepted(power, ask({ after: reset.operation.id }));
+  expect(ended?.aborted).toBe(true);
+  (await hypervisor.next()).answer({ stdout: saw("running") });
+  expect((await cycle.settled).outcome?.kind).toBe("done");
+  guest.resolve(true);
+  await guest.promise;
+  expect((await power.get(reset.operation.id))?.outcome?.kind).toBe("unknown");
 });

@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
 import type { OperationId } from "../../src/protocol/ids.ts";
-import type { HostReport } from "../../src/protocol/outcome.ts";
+import type { HostReport, HostResult } from "../../src/protocol/outcome.ts";
 import type { Verb } from "../../src/protocol/verbs.ts";
 import { systemClock, type Clock } from "../../src/server/clock.ts";
-import type { Hypervisor } from "../../src/server/power/hypervisor.ts";
+import type { Hear, Hypervisor } from "../../src/server/power/hypervisor.ts";
 import { createPower, type Power, type PowerDeps } from "../../src/server/power/power.ts";
+import type { Evidence } from "../../src/server/power/steps.ts";
 import {
   StoreError,
   type Body,
@@ -66,10 +67,13 @@ export class MemoryStore implements Pick<Store, "append" | "head" | "read"> {
 }
 
 export interface Call {
+  /** "attach" asks what became of a Verb that was sent before. */
+  readonly how: "run" | "attach";
   readonly verb: Verb;
   readonly job: OperationId;
   readonly say: (text: string) => void;
-  readonly answer: (report: Partial<HostReport> & { readonly sent?: boolean }) => void;
+  readonly show: (evidence: Evidence) => void;
+  readonly answer: (report: Partial<HostReport>) => void;
 }
 
 /** A hypervisor whose answers the test gives. */
@@ -77,16 +81,22 @@ export class ScriptedHypervisor implements Hypervisor {
   readonly calls: Call[] = [];
   #waiting: ((call: Call) => void)[] = [];
 
-  run(
-    verb: Verb,
-    job: OperationId,
-    onOutput: (channel: "stdout" | "stderr", text: string) => void,
-  ): Promise<HostReport> {
+  run(verb: Verb, job: OperationId, hear: Hear): Promise<HostReport> {
+    return this.#call("run", verb, job, hear);
+  }
+
+  attach(verb: Verb, job: OperationId, _askedAt: Date, hear: Hear): Promise<HostReport> {
+    return this.#call("attach", verb, job, hear);
+  }
+
+  #call(how: Call["how"], verb: Verb, job: OperationId, hear: Hear): Promise<HostReport> {
     const { promise, resolve } = Promise.withResolvers<HostReport>();
     const call: Call = {
+      how,
       verb,
       job,
-      say: (text) => onOutput("stdout", text),
+      say: (text) => hear.output(text),
+      show: (evidence) => hear.evidence(evidence),
       answer: (report) => resolve({ exit_code: 0, stdout: "", stderr: "", ...report }),
     };
     const waiting = this.#waiting.shift();
@@ -102,8 +112,8 @@ export class ScriptedHypervisor implements Hypervisor {
   }
 }
 
-export const saw = (state: string) =>
-  `BG1 ${JSON.stringify({ result: "done", state_after: state, changed: true })}\n`;
+export const saw = (state: string, more: Partial<HostResult> = {}) =>
+  `BG1 ${JSON.stringify({ result: "done", state_after: state, changed: true, ...more })}\n`;
 
 /** Time passes when the test says so. */
 export class ManualClock implements Clock {
@@ -144,6 +154,7 @@ export function stage(deps: Partial<PowerDeps> & { readonly memory?: MemoryStore
       ["lamp", null],
     ]),
     store: store as Partial<Store> as Store,
+    comesBack: new Map(),
     clock: systemClock,
     newId: () => randomUUID(),
     verbTimeoutMs: 600_000,

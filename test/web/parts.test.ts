@@ -60,11 +60,15 @@ describe("words", () => {
     });
   });
 
-  test("a reset that was accepted is no cure yet", () => {
-    const words = outcomeWords("reset", { kind: "done", changed: true, state: "running" });
-    expect(words.tone).toBe("warning");
-    expect(words.headline).toBe("Reset accepted. Not yet known to be a cure.");
-    expect(words.detail).toContain("if it does not, cycle");
+  test("a reset that was accepted is no cure before the machine was seen to boot", () => {
+    const accepted = outcomeWords("reset", { kind: "unknown", reason: "It was accepted." });
+    expect(accepted).toEqual({
+      tone: "warning",
+      headline: "Not known to be a cure.",
+      detail: "It was accepted.",
+    });
+    const cured = outcomeWords("reset", { kind: "done", changed: true, state: "running" });
+    expect(cured).toMatchObject({ tone: "good", headline: "The machine has come back." });
   });
 
   test("what happened last names verb, time, person, and an end that was not good", () => {
@@ -72,6 +76,8 @@ describe("words", () => {
     const now = Date.parse("2026-11-20T10:00:40.000Z");
     expect(briefWords(brief, now)).toBe("cycled 40 s ago by ana");
     expect(briefWords({ ...brief, outcome: "failed" }, now)).toBe("cycled (failed) 40 s ago by ana");
+    const { outcome: _, ...open } = brief;
+    expect(briefWords(open, now)).toBe("cycled (not known yet) 40 s ago by ana");
   });
 
   test("spans and elapsed time are short, and never negative", () => {

@@ -37,5 +37,5 @@ export function createSecurityHeaders({
 }): (path: string) => Readonly<Record<string, string>> {
   const open = { ...always, ...(https && strictTransport) };
   const closed = { ...open, ...privately };
-  return (path) => (/^\/api(?:\/|$)/.test(path) ? closed : open);
+  return (path) => (/^\/(?:api|rescue)(?:\/|$)/.test(path) ? closed : open);
 }

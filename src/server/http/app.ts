@@ -1,3 +1,4 @@
+import type { IncomingMessage } from "node:http";
 import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
 import { compress } from "hono/compress";
@@ -5,18 +6,19 @@ import type { ErrorBody } from "../../protocol/api.ts";
 import type { Audit } from "../audit/audit.ts";
 import type { Auth } from "../auth/auth.ts";
 import { authRequest } from "../auth/request.ts";
-import { StoreError } from "../store/store.ts";
 import type { Env } from "./env.ts";
 import type { Answer } from "./listen.ts";
 import { pageRoutes } from "./page.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal, refusalOf } from "./refusal.ts";
 import { consoleRoutes, type ConsoleRoutesDeps } from "./routes/console.ts";
 import { hostKeyRoutes, type HostKeyRoutesDeps } from "./routes/host-keys.ts";
 import { loginRoutes } from "./routes/login.ts";
 import { powerRoutes, type PowerRoutesDeps } from "./routes/power.ts";
+import { rescueRoutes, type RescueRoutesDeps } from "./routes/rescue.ts";
 import { sessionRoutes, type SessionRoutesDeps } from "./routes/sessions.ts";
 
-export interface AppDeps extends SessionRoutesDeps, PowerRoutesDeps, HostKeyRoutesDeps, ConsoleRoutesDeps {
+export interface AppDeps
+  extends SessionRoutesDeps, PowerRoutesDeps, HostKeyRoutesDeps, ConsoleRoutesDeps, RescueRoutesDeps {
   readonly auth: Auth;
   readonly audit: Audit;
   /** Folder of the built page. */
@@ -25,8 +27,15 @@ export interface AppDeps extends SessionRoutesDeps, PowerRoutesDeps, HostKeyRout
   readonly report: (error: unknown) => void;
 }
 
+export interface App {
+  /** For the port: everybody has to say who they are. */
+  readonly answer: Answer;
+  /** For the control socket: whoever could open it is the Operator `owner`. */
+  answerOwner(owner: string): Answer;
+}
+
 /** The whole HTTP surface but /health (listen.ts): doors first, then routes, then the page. */
-export function createApp(deps: AppDeps): Answer {
+export function createApp(deps: AppDeps): App {
   const { auth, audit, report } = deps;
   const app = new Hono<Env>();
 
@@ -41,14 +50,13 @@ export function createApp(deps: AppDeps): Answer {
   app.route("/api", loginRoutes(auth, audit));
 
   app.use("/api/*", async (c, next) => {
-    const admitted = auth.admit(authRequest(c.env.incoming));
-    if (admitted.kind === "refused") throw new Refusal(admitted.status, admitted.detail, admitted.headers);
-    c.set("actor", admitted.name);
+    const actor = c.env.owner ?? admittedName(auth, c.env.incoming);
+    c.set("actor", actor);
     await next();
     if (c.req.method !== "GET" && c.req.method !== "HEAD") {
       // Not awaited: a hung disk must not hold the answer of a Verb back. A loss is reported by the audit itself.
       void audit.record({
-        actor: admitted.name,
+        actor,
         action: `${c.req.method} ${c.req.path}`,
         outcome: String(c.res.status),
       });
@@ -62,10 +70,14 @@ export function createApp(deps: AppDeps): Answer {
     throw new Refusal(404, "There is no such route. docs/protocol.md lists what there is.");
   });
 
+  app.route("/rescue", rescueRoutes(deps));
   app.route("/", pageRoutes(deps.pageFolder));
 
   app.notFound((c) =>
-    c.json<ErrorBody>({ detail: "There is nothing at this address. The page is at /." }, 404),
+    c.json<ErrorBody>(
+      { detail: "There is nothing at this address. The page is at /, and without JavaScript at /rescue." },
+      404,
+    ),
   );
   app.onError((error, c) => {
     const refusal = refusalOf(error);
@@ -73,17 +85,17 @@ export function createApp(deps: AppDeps): Answer {
     for (const [name, value] of Object.entries(refusal.headers)) c.header(name, value);
     return c.json<ErrorBody>({ detail: refusal.message }, refusal.status);
   });
-  const answer = getRequestListener(app.fetch, {
-    overrideGlobalObjects: false,
-  });
-  return (request, response) => void answer(request, response);
+  const answering = (bindings: Pick<Env["Bindings"], "owner">): Answer => {
+    const listener = getRequestListener((request, env) => app.fetch(request, { ...env, ...bindings }), {
+      overrideGlobalObjects: false,
+    });
+    return (request, response) => void listener(request, response);
+  };
+  return { answer: answering({}), answerOwner: (owner) => answering({ owner }) };
 }
 
-function refusalOf(error: Error): Refusal {
-  if (error instanceof Refusal) return error;
-  if (error instanceof StoreError) return new Refusal(error.kind === "closed" ? 503 : 507, error.message);
-  return new Refusal(
-    500,
-    "The server failed at this, and it is our fault. What was recorded stands; the log says more.",
-  );
+function admittedName(auth: Auth, incoming: IncomingMessage): string {
+  const admitted = auth.admit(authRequest(incoming));
+  if (admitted.kind === "refused") throw new Refusal(admitted.status, admitted.detail, admitted.headers);
+  return admitted.name;
 }

@@ -2,7 +2,10 @@ import type { HttpBindings } from "@hono/node-server";
 
 /** What every route finds: Node's own request and response, and who asks. */
 export interface Env {
-  readonly Bindings: HttpBindings;
+  readonly Bindings: HttpBindings & {
+    /** Only on the control socket: whoever could open it owns the data directory. This is their name in the record. */
+    readonly owner?: string;
+  };
   readonly Variables: {
     /** The name of whoever was admitted. */
     readonly actor: string;

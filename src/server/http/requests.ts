@@ -37,11 +37,6 @@ const verb = z.custom<Verb>(
 
 export const operationBody = z.strictObject({ verb, key: uuid, after: uuid.nullish() });
 
-export const sessionChangeBody = z.strictObject({
-  name: z.string("must be a text.").trim().max(200, "is longer than 200 characters.").optional(),
-  archived: z.boolean("must be true or false.").optional(),
-});
-
 export const hostKeyBody = z.strictObject({
   side: z.enum(["guest", "hypervisor"], "must be guest or hypervisor."),
   fingerprint: z
@@ -50,6 +45,40 @@ export const hostKeyBody = z.strictObject({
       /^SHA256:[A-Za-z0-9+/]{43}$/,
       'must be a fingerprint as `ssh-keygen -l` shows it: "SHA256:" and 43 characters.',
     ),
+});
+
+/** How long an answer may be held until there is something new; more is taken for this. */
+const heldSecondsMax = 25;
+
+export const operationQuery = z.object({
+  after: z.coerce.number("must be a number.").int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
+  wait: z.coerce
+    .number("must be a number of seconds.")
+    .min(0)
+    .transform((seconds) => Math.min(seconds, heldSecondsMax))
+    .default(0),
+});
+
+/** Of /rescue: browsers send every field, an empty one as "". */
+export const formBytesMax = 8 * 1024;
+
+export const rescueLoginBody = z.object({ credential: z.string("is missing.").trim().min(1, "is empty.") });
+
+export const rescueOperationBody = z.object({
+  verb,
+  /** Made for the page that the form stands on. What changes nothing needs none. */
+  key: uuid.optional(),
+  after: z
+    .literal("")
+    .transform(() => null)
+    .or(uuid)
+    .optional(),
+  form: z.string().optional(),
+});
+
+export const sessionChangeBody = z.strictObject({
+  name: z.string("must be a text.").trim().max(200, "is longer than 200 characters.").optional(),
+  archived: z.boolean("must be true or false.").optional(),
 });
 
 export const loginBody = z.union(

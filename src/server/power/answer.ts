@@ -1,7 +1,7 @@
 import type { VerbAnswer } from "../../protocol/api.ts";
 import type { OperationId } from "../../protocol/ids.ts";
-import type { HostReport } from "../../protocol/outcome.ts";
 import type { Verb } from "../../protocol/verbs.ts";
+import type { Entry } from "./entry.ts";
 import type { Power } from "./power.ts";
 
 /** EX_TEMPFAIL of sysexits(3): another Operation holds the Target. */
@@ -13,7 +13,7 @@ export const busyCode = 75;
  */
 export async function verbAnswer(
   power: Pick<Power, "submit" | "status"> & {
-    readonly reportOf: (id: OperationId) => HostReport | null;
+    readonly entryOf: (id: OperationId) => Entry | undefined;
     readonly newId: () => OperationId;
   },
   { target, verb, by }: { readonly target: string; readonly verb: Verb; readonly by: string },
@@ -57,9 +57,13 @@ export async function verbAnswer(
     default:
       throw new Error(`A new key without "after" was answered with ${asked.kind}.`);
   }
-  const operation = await asked.settled;
-  const report = power.reportOf(operation.id);
-  const stdout = report?.stdout ?? operation.output;
+  await asked.settled;
+  const entry = power.entryOf(asked.operation.id);
+  // A Reset is not done before the guest was seen to boot.
+  await entry?.known;
+  const operation = entry?.operation ?? (await asked.settled);
+  const report = entry?.report;
+  const stdout = report?.stdout ?? entry?.output?.text ?? operation.output;
   const stderr = report?.stderr ?? "";
   const { outcome, exit_code = null } = operation;
   const reason = outcome?.kind === "unknown" ? outcome.reason : "";

@@ -1,15 +1,19 @@
 import type { Operation, VerbAnswer } from "../../protocol/api.ts";
 import type { OperationId } from "../../protocol/ids.ts";
-import { outcomeOf, type HostReport, type Outcome } from "../../protocol/outcome.ts";
+import { hostResult, outcomeOf, type HostReport, type Outcome } from "../../protocol/outcome.ts";
 import { verbs, type Verb } from "../../protocol/verbs.ts";
 import type { Clock } from "../clock.ts";
-import type { Store } from "../store/store.ts";
+import type { Body, Store, StoredRecord } from "../store/store.ts";
 import { verbAnswer } from "./answer.ts";
-import type { Hypervisor } from "./hypervisor.ts";
+import { newEntry, trim, type Entry } from "./entry.ts";
+import { Gathered } from "./gathered.ts";
+import type { Hear, Hypervisor } from "./hypervisor.ts";
 import { Output } from "./output.ts";
 import { readAll, readReadable } from "./reading.ts";
 import { createRecorder, type Recorded } from "./recorder.ts";
 import {
+  evidenceBody,
+  foldEvidence,
   foldOutput,
   foldRecord,
   indexStream,
@@ -18,6 +22,7 @@ import {
   requestedBody,
   settledBody,
 } from "./records.ts";
+import type { Mirror } from "./spool.ts";
 
 /** `operate`: records the Operation, acts, settles. Needs nothing but the Hypervisor to act. */
 export interface Power {
@@ -31,19 +36,22 @@ export interface Power {
   ): Promise<HostReport | { readonly kind: "unknown_target" } | { readonly kind: "no_power" }>;
   /** The mutating Operation under way. */
   current(target: string): Operation | null;
-  /** The mutating Operation that settled last. */
+  /** The newest mutating Operation that does not hold the Target (any more). Without an outcome it is not known yet. */
   last(target: string): Operation | null;
   /** Newest first, without output. */
   history(target: string, limit?: number): readonly Operation[];
   /**
-   * One Operation with its kept output; undefined when there is none by this id. Where only its output cannot be read,
-   * a sentence stands in its place; rejects when nothing of it is known and the store cannot be read.
+   * One Operation with its kept output and forensics; undefined when there is none by this id. Where only these cannot
+   * be read, a sentence stands in their place; rejects when nothing of it is known and the store cannot be read.
    */
   get(id: OperationId): Promise<Operation | undefined>;
+  /** The picture of the machine's screen that was taken before the Verb: a PNG. */
+  screen(id: OperationId): Promise<Buffer | null>;
   watch(listener: (change: OperationNews) => void): () => void;
   /**
-   * Call once at the start: reads what was, and settles what a stopped server left open as unknown. Never rejects, and
-   * takes `readBeforeMs` and `recordMs` at most: what could not be read is logged, and is not in the history.
+   * Call once at the start: reads what was, and asks the hypervisor what became of that which a stopped server left
+   * open. Never rejects, and takes `readBeforeMs` and `recordMs` at most: the hypervisor's answers come later, and what
+   * could not be read is logged, and is not in the history.
    */
   recover(): Promise<void>;
   /** Waits a little for the record. Jobs on the hypervisor go on. */
@@ -80,38 +88,31 @@ export interface PowerDeps {
   readonly store: Store;
   readonly clock: Clock;
   readonly newId: () => OperationId;
+  /**
+   * Resolves with true when the guest is seen to have booted after `since`, with false when it was not in time or
+   * `signal` ended the waiting. A Target without a guest side is not in it.
+   */
+  readonly comesBack: ReadonlyMap<string, (since: Date, signal: AbortSignal) => Promise<boolean>>;
   /** Ends the waiting for a Verb, never its job (BREAKGLASS_PVE_VERB_TIMEOUT_SECONDS). */
   readonly verbTimeoutMs: number;
   readonly log: (text: string) => void;
+  /** Where what waits for the store is kept too (recorder.ts). */
+  readonly mirror?: Mirror | undefined;
 }
 
 /** Recording has so long; then the Verb goes on, and the Operation says `durable: false`. */
 const recordMs = 500;
 /** Reading what was before the start has so long; what is not read by then is not in the history. */
 const readBeforeMs = 1_500;
-/** Operations whose output is in memory; that of older ones is read from the store. */
-const outputsKeptMax = 64;
-/** Operations that history, `after` and repeated keys know; of older ones the store still knows the key. */
-const indexedMax = 10_000;
 const closeMs = 2_000;
 
-interface Entry {
-  operation: Operation;
-  output: Output | null;
-  report: HostReport | null;
-  readonly settled: PromiseWithResolvers<Operation>;
-  /** False for plain status. */
-  readonly recorded: boolean;
-  notDurable: number;
-  /** Resolves when the request is on record or `recordMs` have passed: before that nobody may call it durable. */
-  asked: Promise<void>;
-}
-
 export function createPower(deps: PowerDeps): Power {
-  const { clock, log, newId, store, targets, verbTimeoutMs } = deps;
-  const recorder = createRecorder({ store, clock, log });
+  const { clock, comesBack, log, newId, store, targets, verbTimeoutMs } = deps;
+  const recorder = createRecorder({ store, clock, log, mirror: deps.mirror });
   const listeners = new Set<(change: OperationNews) => void>();
   const currents = new Map<string, Entry>();
+  /** Resets whose cure nobody has seen yet, by Target: whatever is done next would be taken for it. */
+  const waitsForGuest = new Map<string, AbortController>();
   const sharedStatus = new Map<string, Promise<HostReport>>();
   let entries = new Map<OperationId, Entry>();
 
@@ -129,9 +130,13 @@ export function createPower(deps: PowerDeps): Power {
       if (after !== undefined && latest !== null && latest.id !== after) return { kind: "stale", latest };
     }
     const entry = newEntry({ id: key, target, verb, by, requested_at: now(), durable: true, output: "" });
-    remember(entry);
+    entries.set(key, entry);
+    trim(entries);
     // From here to the act there is one await, the record's: nobody else can have passed the checks above.
-    if (mutating) currents.set(target, entry);
+    if (mutating) {
+      currents.set(target, entry);
+      waitsForGuest.get(target)?.abort();
+    }
     entry.asked = begin(entry, hypervisor);
     return repeated(entry, target, verb);
   }
@@ -158,28 +163,66 @@ export function createPower(deps: PowerDeps): Power {
 
   async function act(entry: Entry, hypervisor: Hypervisor): Promise<void> {
     const { id, verb, target } = entry.operation;
-    const onOutput = (_channel: "stdout" | "stderr", text: string) => entry.output?.add(text);
-    const run = async (): Promise<HostReport> => {
-      try {
-        if (verb !== "status") return await hypervisor.run(verb, id, onOutput);
-        const report = await shareStatus(target, hypervisor);
-        onOutput("stdout", report.stdout + report.stderr);
-        return report;
-      } catch (error) {
-        // A Hypervisor never throws: this is our fault, and the machine may have been touched all the same.
-        log(`power: ${verb} on ${target} failed within the server: ${String(error)}`);
-        return {
-          exit_code: null,
-          stdout: "",
-          stderr: `The server failed while it ran ${verb}. Ask for status before you act again.\n`,
-        };
-      }
-    };
     const callOff = clock.after(verbTimeoutMs, () => void settle(entry, unanswered(verb)));
-    const report = await run();
+    const hear = hearFor(entry);
+    const report = await reportOf(entry, async () => {
+      if (verb !== "status") return hypervisor.run(verb, id, hear);
+      const shared = await shareStatus(target, hypervisor);
+      hear.output(shared.stdout + shared.stderr);
+      return shared;
+    });
     callOff();
+    await conclude(entry, report);
+  }
+
+  /** What a stopped server left open: the hypervisor knows what became of it. Nothing is sent that acts. */
+  async function askAfter(entry: Entry, hypervisor: Hypervisor): Promise<void> {
+    const { id, verb, requested_at } = entry.operation;
+    const report = await reportOf(entry, () =>
+      hypervisor.attach(verb, id, new Date(requested_at), hearFor(entry)),
+    );
+    await conclude(entry, report);
+  }
+
+  async function reportOf(entry: Entry, ask: () => Promise<HostReport>): Promise<HostReport> {
+    const { verb, target } = entry.operation;
+    try {
+      return await ask();
+    } catch (error) {
+      // A Hypervisor never throws: this is our fault, and the machine may have been touched all the same.
+      log(`power: ${verb} on ${target} failed within the server: ${String(error)}`);
+      return {
+        exit_code: null,
+        stdout: "",
+        stderr: `The server failed while it ran ${verb}. Ask for status before you act again.\n`,
+      };
+    }
+  }
+
+  async function conclude(entry: Entry, report: HostReport): Promise<void> {
+    const { verb } = entry.operation;
+    const { exit_code } = report;
     entry.report = report;
-    await settle(entry, { outcome: outcomeOf(verb, report), exit_code: report.exit_code });
+    const observed = hostResult(report.stdout);
+    if (observed?.forensics_id != null) {
+      entry.evidence ??= new Gathered();
+      entry.evidence.id = observed.forensics_id;
+      entry.evidence.verdict = observed.verdict ?? null;
+    }
+    const outcome = outcomeOf(verb, report);
+    if (verb !== "reset" || outcome.kind !== "done") return settle(entry, { outcome, exit_code });
+    entry.known = seeCured(entry, outcome);
+    await settle(entry, { outcome: { kind: "unknown", reason: resetAccepted }, exit_code });
+  }
+
+  /** "Accepted" is not "cured": a Reset is done when the guest was seen to boot after it, and nothing else was done to it. */
+  async function seeCured(entry: Entry, outcome: Outcome): Promise<void> {
+    const { target, requested_at } = entry.operation;
+    const waiting = new AbortController();
+    waitsForGuest.set(target, waiting);
+    const cured = await comesBack.get(target)?.(new Date(requested_at), waiting.signal);
+    if (waitsForGuest.get(target) === waiting) waitsForGuest.delete(target);
+    if (cured === true && !waiting.signal.aborted) await settle(entry, { outcome, exit_code: 0 });
   }
 
   /**
@@ -200,10 +243,10 @@ export function createPower(deps: PowerDeps): Power {
     entry.operation = { ...entry.operation, ...end, settled_at: now(), durable: entry.notDurable === 0 };
     // Free as soon as it is seen as settled: who reads the Outcome may act on it at once.
     if (currents.get(target) === entry) currents.delete(target);
-    await record(entry, settledBody(entry.operation), false);
+    await record(entry, settledBody(entry.operation, entry.evidence), false);
     entry.operation = { ...entry.operation, durable: entry.notDurable === 0 };
     tell({ operation: entry.operation });
-    entry.settled.resolve(withOutput(entry));
+    entry.settled.resolve(whole(entry));
   }
 
   /** In its own stream and in the index, within `recordMs`; later it is still written, and counted as durable then. */
@@ -233,37 +276,31 @@ export function createPower(deps: PowerDeps): Power {
     }
   }
 
-  function newEntry(operation: Operation): Entry {
-    const recorded = operation.verb !== "status";
-    const entry: Entry = {
-      operation,
-      output: null,
-      report: null,
-      settled: Promise.withResolvers(),
-      recorded,
-      notDurable: 0,
-      asked: Promise.resolve(),
+  /** Output is told and recorded from its first piece on; what is not recorded (status) is only told. */
+  function hearFor(entry: Entry): Hear {
+    const { operation, recorded } = entry;
+    const keep = (body: Body) => {
+      if (recorded) void recorder.record(operationStream(operation.id), body, { spare: true });
     };
-    entry.output = new Output(
-      clock,
-      (from, text) => tell({ operation: entry.operation, output: { from, text } }),
-      (from, text) => {
-        if (recorded)
-          void recorder.record(operationStream(operation.id), outputBody(from, text), { spare: true });
+    const newOutput = () =>
+      new Output(
+        clock,
+        (from, text) => tell({ operation: entry.operation, output: { from, text } }),
+        (from, text) => keep(outputBody(from, text)),
+      );
+    return {
+      output: (text) => (entry.output ??= newOutput()).add(text),
+      evidence(evidence) {
+        (entry.evidence ??= new Gathered()).add(evidence);
+        keep(evidenceBody(evidence));
       },
-    );
-    return entry;
-  }
-
-  function remember(entry: Entry): void {
-    entries.set(entry.operation.id, entry);
-    trim(entries);
+    };
   }
 
   function shareStatus(target: string, hypervisor: Hypervisor): Promise<HostReport> {
     const shared = sharedStatus.get(target);
     if (shared !== undefined) return shared;
-    const asked = hypervisor.run("status", newId(), () => {}).finally(() => sharedStatus.delete(target));
+    const asked = hypervisor.run("status", newId(), unheard).finally(() => sharedStatus.delete(target));
     sharedStatus.set(target, asked);
     return asked;
   }
@@ -276,9 +313,8 @@ export function createPower(deps: PowerDeps): Power {
   }
 
   function last(target: string): Operation | null {
-    return (
-      newestFirst(target).find(({ verb, outcome }) => verbs[verb].mutating && outcome !== undefined) ?? null
-    );
+    const holder = currents.get(target)?.operation.id;
+    return newestFirst(target).find(({ id, verb }) => verbs[verb].mutating && id !== holder) ?? null;
   }
 
   function newestFirst(target: string): Operation[] {
@@ -290,20 +326,25 @@ export function createPower(deps: PowerDeps): Power {
 
   async function get(id: OperationId): Promise<Operation | undefined> {
     const entry = entries.get(id);
-    if (entry?.output != null) return withOutput(entry);
+    if (entry?.output || entry?.evidence) return whole(entry);
     const reading = readAll(store, operationStream(id));
     if (entry !== undefined) {
-      const output = reading.then(foldOutput).catch((error: unknown) => {
+      const kept = reading.then(keptOf).catch((error: unknown) => {
         log(`power: the output of operation ${id} could not be read: ${String(error)}`);
-        return outputUnread;
+        return unread;
       });
-      return { ...entry.operation, output: await within(clock, recordMs, output, outputUnread) };
+      return { ...entry.operation, ...(await within(clock, recordMs, kept, unread)) };
     }
     const records = await reading;
     const folded = new Map<OperationId, Operation>();
     for (const each of records) foldRecord(folded, each);
     const operation = folded.get(id);
-    return operation && { ...operation, output: foldOutput(records) };
+    return operation && { ...operation, ...keptOf(records) };
+  }
+
+  async function screen(id: OperationId): Promise<Buffer | null> {
+    const inMemory = entries.get(id)?.evidence?.screen;
+    return inMemory ?? foldEvidence(await readAll(store, operationStream(id))).screen;
   }
 
   async function recover(): Promise<void> {
@@ -323,24 +364,13 @@ export function createPower(deps: PowerDeps): Power {
     const before = new Map<OperationId, Entry>();
     for (const [id, operation] of found) {
       if (entries.has(id)) continue;
-      const settled = Promise.withResolvers<Operation>();
-      before.set(id, {
-        operation,
-        output: null,
-        report: null,
-        settled,
-        recorded: true,
-        notDurable: 0,
-        asked: Promise.resolve(),
-      });
-      if (operation.outcome !== undefined) settled.resolve(operation);
+      const entry = newEntry(operation);
+      before.set(id, entry);
+      if (operation.outcome !== undefined) entry.settled.resolve(operation);
     }
     entries = new Map([...before, ...entries]);
     const open = [...before.values()].filter(({ operation }) => operation.outcome === undefined);
-    if (missing === null)
-      await Promise.all(
-        open.map((entry) => settle(entry, { outcome: leftOpen(entry.operation), exit_code: null })),
-      );
+    if (missing === null) await Promise.all(open.map((entry) => leftOpen(entry)));
     // How it ended may be on record where it could not be read: nothing is written over that.
     else
       for (const entry of open) {
@@ -348,6 +378,14 @@ export function createPower(deps: PowerDeps): Power {
         entry.settled.resolve(entry.operation);
       }
     trim(entries);
+  }
+
+  /** A mutating Verb is a Job, which the hypervisor can be asked about; nobody waits for its answer here. */
+  async function leftOpen(entry: Entry): Promise<void> {
+    const { target, verb } = entry.operation;
+    const hypervisor = targets.get(target);
+    if (hypervisor && verbs[verb].mutating) void askAfter(entry, hypervisor);
+    else await settle(entry, { outcome: notAsked(verb), exit_code: null });
   }
 
   function tell(change: OperationNews): void {
@@ -361,12 +399,10 @@ export function createPower(deps: PowerDeps): Power {
     status,
     last,
     get,
+    screen,
     recover,
     runAndWait: (target, verb, by) =>
-      verbAnswer(
-        { submit, status, reportOf: (id) => entries.get(id)?.report ?? null, newId },
-        { target, verb, by },
-      ),
+      verbAnswer({ submit, status, entryOf: (id) => entries.get(id), newId }, { target, verb, by }),
     current: (target) => currents.get(target)?.operation ?? null,
     history: (target, limit = 100) => newestFirst(target).slice(0, limit),
     watch(listener) {
@@ -384,32 +420,27 @@ async function repeated(entry: Entry, target: string, verb: Verb): Promise<Submi
   await entry.asked;
   const { operation } = entry;
   if (operation.target !== target || operation.verb !== verb) return { kind: "mismatch", operation };
-  return { kind: "accepted", operation: withOutput(entry), settled: entry.settled.promise };
+  return { kind: "accepted", operation: whole(entry), settled: entry.settled.promise };
 }
 
-function withOutput({ operation, output }: Entry): Operation {
-  return output === null ? operation : { ...operation, output: output.text };
+function whole({ operation, output, evidence }: Entry): Operation {
+  const forensics = evidence?.forensics;
+  return { ...operation, ...(output && { output: output.text }), ...(forensics && { forensics }) };
 }
 
-/** What still runs is never forgotten: it is among the newest. */
-function trim(entries: Map<OperationId, Entry>): void {
-  let excess = entries.size - outputsKeptMax;
-  const surplus = entries.size - indexedMax;
-  let index = 0;
-  for (const [id, entry] of entries) {
-    if (excess-- <= 0) return;
-    if (entry.operation.outcome === undefined) continue;
-    if (index++ < surplus || !entry.recorded) entries.delete(id);
-    else entry.output = entry.report = null;
-  }
+function keptOf(records: readonly StoredRecord[]): Pick<Operation, "output" | "forensics"> {
+  const { forensics } = foldEvidence(records);
+  return { output: foldOutput(records), ...(forensics && { forensics }) };
 }
+
+const unheard: Hear = { output: () => {}, evidence: () => {} };
 
 function unanswered(verb: Verb): Pick<Required<Operation>, "outcome" | "exit_code"> {
   const reason = `The hypervisor has not finished ${verb} in the time given to wait. It still may be running there: ask for status before you act again.`;
   return { outcome: { kind: "unknown", reason }, exit_code: null };
 }
 
-function leftOpen({ verb }: Operation): Outcome {
+function notAsked(verb: Verb): Outcome {
   return {
     kind: "unknown",
     reason: `The server stopped while ${verb} was under way; it may have been carried out. Ask for status before you act again.`,
@@ -422,8 +453,12 @@ const endUnread: Outcome = {
     "The record of how it ended could not be read; it may have been carried out. Ask for status before you act again.",
 };
 
-const outputUnread =
-  "[Its output could not be read now. What else is said of it is true: ask again later.]\n";
+const resetAccepted =
+  "The hypervisor accepted the reset, and the same QEMU process goes on. It is a cure only when the machine is seen to boot: if it does not, cycle.";
+
+const unread = {
+  output: "[Its output could not be read now. What else is said of it is true: ask again later.]\n",
+};
 
 /** `late` when `ms` milliseconds have passed; the work goes on, and must not reject. */
 async function within<T, L>(clock: Clock, ms: number, work: Promise<T>, late: L): Promise<T | L> {

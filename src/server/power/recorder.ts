@@ -1,5 +1,8 @@
+import { isUuid, type OperationId } from "../../protocol/ids.ts";
 import type { Clock } from "../clock.ts";
 import { StoreError, type Body, type Store, type StreamName } from "../store/store.ts";
+import { indexStream } from "./records.ts";
+import type { Mirror } from "./spool.ts";
 
 /** What became of a record: on disk; already there by another hand (`first`); or given up because the spool was full. */
 export type Recorded = "durable" | "duplicate" | "lost";
@@ -31,6 +34,8 @@ interface Waiting {
   readonly bytes: number;
   readonly first: boolean;
   readonly settle: (recorded: Recorded) => void;
+  /** Lets the mirror of it go. */
+  readonly release: (() => void) | undefined;
   /** After a failed attempt nobody knows whether it is on disk: a stream that is not empty then proves nothing. */
   tried: boolean;
 }
@@ -39,8 +44,10 @@ export function createRecorder(deps: {
   readonly store: Store;
   readonly clock: Clock;
   readonly log: (text: string) => void;
+  /** Holds what waits here as well, so that it is recorded at the next start if this process is killed. */
+  readonly mirror?: Mirror | undefined;
 }): Recorder {
-  const { store, clock, log } = deps;
+  const { store, clock, log, mirror } = deps;
   const streams = new Map<StreamName, Waiting[]>();
   let spooledBytes = 0;
   let idle = Promise.withResolvers<void>();
@@ -58,6 +65,8 @@ export function createRecorder(deps: {
       queue.splice(0, batch.length);
       for (const waiting of batch) {
         spooledBytes -= waiting.bytes;
+        // What is lost here is brought into the record by the next start.
+        if (outcome !== "lost") waiting.release?.();
         waiting.settle(outcome);
       }
     }
@@ -102,7 +111,10 @@ export function createRecorder(deps: {
       }
       const { promise, resolve } = Promise.withResolvers<Recorded>();
       spooledBytes += bytes;
-      const waiting: Waiting = { body, bytes, first, settle: resolve, tried: false };
+      const id = operationOf(stream, body);
+      // A line of the index is in the Operation's own stream as well.
+      const release = id && mirror?.keep(id, stream === indexStream ? null : body);
+      const waiting: Waiting = { body, bytes, first, settle: resolve, release, tried: false };
       const queue = streams.get(stream);
       if (queue !== undefined) queue.push(waiting);
       else {
@@ -117,4 +129,9 @@ export function createRecorder(deps: {
       return Promise.race([idle.promise, new Promise<void>((resolve) => clock.after(ms, resolve))]);
     },
   };
+}
+
+function operationOf(stream: StreamName, body: Body): OperationId | undefined {
+  const id = stream === indexStream ? body["operation"] : stream.split("/")[1];
+  return isUuid(id) ? id : undefined;
 }

@@ -3,6 +3,8 @@ import { isUuid, type OperationId } from "../../protocol/ids.ts";
 import type { Outcome } from "../../protocol/outcome.ts";
 import { parseVerb, type Verb } from "../../protocol/verbs.ts";
 import type { Body, StoredRecord } from "../store/store.ts";
+import { Gathered } from "./gathered.ts";
+import type { Evidence } from "./steps.ts";
 
 /** The index: one line when an Operation was asked for and one when it settled. */
 export const indexStream = "operations";
@@ -18,9 +20,23 @@ export function outputBody(from: number, text: string): Body {
   return { kind: "output", from, text };
 }
 
-export function settledBody(operation: Operation): Body {
+export function evidenceBody(evidence: Evidence): Body {
+  return "png" in evidence ? { kind: "screen", png: evidence.png } : { kind: "evidence", ...evidence };
+}
+
+export function settledBody(operation: Operation, gathered: Gathered | null): Body {
   const { id, settled_at, outcome, exit_code, durable } = operation;
-  return { kind: "settled", operation: id, settled_at, outcome, exit_code: exit_code ?? null, durable };
+  const settled = {
+    kind: "settled",
+    operation: id,
+    settled_at,
+    outcome,
+    exit_code: exit_code ?? null,
+    durable,
+  };
+  return gathered?.id == null
+    ? settled
+    : { ...settled, forensics_id: gathered.id, verdict: gathered.verdict };
 }
 
 /**
@@ -55,13 +71,35 @@ export function foldRecord(operations: Map<OperationId, Operation>, record: Stor
   }
 }
 
-/** The output as it was kept: pieces stand at their offsets, so that one that was recorded twice counts once. */
+/**
+ * The output as it was kept: pieces stand at their offsets, so that one that was recorded twice counts once. A first piece
+ * begins it anew: after a restart the host tells a Job from its beginning.
+ */
 export function foldOutput(records: readonly StoredRecord[]): string {
   let output = "";
   for (const { kind, from, text } of records) {
-    if (kind === "output" && typeof text === "string" && from === output.length) output += text;
+    if (kind !== "output" || typeof text !== "string") continue;
+    if (from === 0) output = text;
+    else if (from === output.length) output += text;
   }
   return output;
+}
+
+export function foldEvidence(records: readonly StoredRecord[]): Gathered {
+  const gathered = new Gathered();
+  for (const record of records) {
+    const { png, forensics_id, verdict } = record;
+    if (record.kind === "screen" && typeof png === "string") gathered.add({ probe: "screen", png });
+    if (record.kind === "evidence") {
+      const { kind: _, id: __, ...evidence } = record;
+      gathered.add(evidence as unknown as Evidence);
+    }
+    if (record.kind === "settled" && typeof forensics_id === "string") {
+      gathered.id = forensics_id;
+      gathered.verdict = typeof verdict === "string" ? verdict : null;
+    }
+  }
+  return gathered;
 }
 
 function isOutcome(value: unknown): value is Outcome {

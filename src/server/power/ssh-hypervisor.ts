@@ -1,43 +1,63 @@
 import type { HostReport } from "../../protocol/outcome.ts";
 import { verbs } from "../../protocol/verbs.ts";
+import type { Clock } from "../clock.ts";
 import type { Ssh, SshFinished } from "../ssh/ssh.ts";
-import type { Hypervisor } from "./hypervisor.ts";
+import { followJob } from "./follow-job.ts";
+import type { Hear, Hypervisor } from "./hypervisor.ts";
+import { StepReader } from "./steps.ts";
 
-/** Kept of each channel of one Verb; what comes after is dropped, and the machine line at its end with it. */
-const outputBytesMax = 1024 * 1024;
+/** Kept of a reading Verb's output, with all its evidence; what comes after is dropped, and the machine line at its end with it. */
+const outputBytesMax = 2 * 1024 * 1024;
 /** The host answers status within 5 s and forensics within 20 s; past this the answer is "unknown". */
-const readOnlyMsMax = 45_000;
-/** A Cycle takes minutes at worst. Past this the local ssh is ended, never the job; what is not known by then stays unknown. */
-const mutatingMsMax = 30 * 60_000;
-/** A healthy host has answered status by then; later it is asked once more over a fresh connection. */
-const statusFirstOutputMs = 3_000;
+const readMsMax = 45_000;
+/** A healthy host has answered by then; later it is asked once more over a fresh connection. */
+const firstOutputMs = 3_000;
 
-/**
- * Verbs over the system's ssh, as the plain word: `cycle`, or `cycle 102` where the key may touch several VMs. The host
- * cannot tell a repeated word from a second request: only what changes nothing is asked again after a lost line.
- */
+/** Verbs over the system's ssh, in the words of `host/breakglass-host`; `vmid` where its key may touch several VMs. */
 export function sshHypervisor(deps: {
-  readonly ssh: Ssh;
+  readonly ssh: Pick<Ssh, "run">;
+  readonly clock: Clock;
   readonly alias: string;
   readonly vmid?: number;
+  /** Within this from its asking a Verb that never arrived may be sent once more. */
+  readonly resendMs: number;
 }): Hypervisor {
-  const { ssh, alias, vmid } = deps;
+  const { ssh, clock, alias, vmid, resendMs } = deps;
+  const which = vmid === undefined ? [] : [String(vmid)];
+
+  /** What changes nothing may be asked again: over a fresh connection, when the line says nothing or breaks. */
+  async function read(words: readonly string[], hear: (chunk: string) => void): Promise<HostReport> {
+    const end = await ssh.run(alias, words, {
+      onOutput: (_, text) => hear(text),
+      outputBytesMax,
+      deadlineMs: readMsMax,
+      repeatable: { firstOutputMs },
+    });
+    return readReport(end);
+  }
+
   return {
-    async run(verb, _job, onOutput) {
-      const { mutating } = verbs[verb];
-      const words = vmid === undefined ? [verb] : [verb, String(vmid)];
-      const end = await ssh.run(alias, words, {
-        onOutput,
-        outputBytesMax,
-        deadlineMs: mutating ? mutatingMsMax : readOnlyMsMax,
-        ...(!mutating && { repeatable: { firstOutputMs: verb === "status" ? statusFirstOutputMs : null } }),
-      });
-      return report(end);
+    run(verb, job, hear) {
+      if (verb === "status") return read([verb, ...which], (text) => hear.output(text));
+      const words = ["v2", verb, job, ...which];
+      if (!verbs[verb].mutating) return read(words, hearSteps(hear));
+      return followJob({ ssh, clock, alias, job, hear }, { words, resendMs });
     },
+    attach: (_verb, job, askedAt, hear) => followJob({ ssh, clock, alias, job, hear }, { askedAt }),
   };
 }
 
-function report(end: SshFinished): HostReport {
+function hearSteps(hear: Hear): (chunk: string) => void {
+  const reader = new StepReader();
+  return (chunk) => {
+    for (const { text, evidence } of reader.take(chunk)) {
+      if (evidence !== undefined) hear.evidence(evidence);
+      if (text !== "") hear.output(text);
+    }
+  };
+}
+
+function readReport(end: SshFinished): HostReport {
   const { exit, stdout, stderr } = end;
   const unknown = (sentence: string): HostReport => ({
     exit_code: null,
@@ -46,15 +66,11 @@ function report(end: SshFinished): HostReport {
   });
   if (exit.kind === "not_sent") return { ...unknown(exit.reason), sent: false };
   if (end.deadlinePassed)
-    return unknown(
-      "The hypervisor did not finish in time; the job may still be running there. Ask for status.",
-    );
+    return unknown("The hypervisor did not answer in time. Nothing was changed; ask again.");
   if (exit.kind === "signalled")
-    return unknown(
-      `The ssh client was ended by ${exit.signal}; what the hypervisor did is not known. Ask for status.`,
-    );
+    return unknown(`The ssh client was ended by ${exit.signal}. Nothing was changed; ask again.`);
   // The host's own grammar has no 255: it is the line that broke.
   if (exit.code === 255)
-    return unknown("The connection to the hypervisor broke; what it did is not known. Ask for status.");
+    return unknown("The connection to the hypervisor broke. Nothing was changed; ask again.");
   return { exit_code: exit.code, stdout, stderr };
 }

@@ -17,7 +17,7 @@ export const neededMs = 180_000;
 /** A prompt that is not on disk by then is refused, and its Turn never runs. */
 export const admitMs = 10_000;
 /** Then the server starts with as much of the catalogue as was read; the rest follows when the disk gives it. */
-export const catalogueMs = 2_000;
+export const catalogueMs = 300;
 /** Live text of the open block; beyond it deltas stop, and the stored text brings the whole. */
 export const openBlockCharsMax = 1024 * 1024;
 /** Of a prompt, as the name of a Session that nobody has named. */

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { accessSync, constants, lstatSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -62,4 +63,30 @@ function memoryFolder(): string {
     // macOS and some containers have none: then the folder is only as dependable as the temporary one.
     return tmpdir();
   }
+}
+
+/** Names what belongs to one data directory in places that are shared with others. */
+export function nameOf(dataDir: string): string {
+  return createHash("sha256").update(dataDir).digest("hex").slice(0, 12);
+}
+
+/**
+ * The folder in memory that outlives this process, the same at each start: for what must be kept while the disk does not take
+ * it. null when there is none, or one that somebody else could have put there.
+ */
+export function findKeptFolder(dataDir: string): string | null {
+  const folder = join(memoryFolder(), `bg-${nameOf(dataDir)}-kept`);
+  const there = lstatSync(folder, { throwIfNoEntry: false });
+  const ours = there?.isDirectory() && there.uid === process.getuid?.() && (there.mode & 0o077) === 0;
+  return ours ? folder : null;
+}
+
+/** The same, made (0700) if it is not there. */
+export function keptFolder(dataDir: string): string | null {
+  try {
+    mkdirSync(join(memoryFolder(), `bg-${nameOf(dataDir)}-kept`), { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  return findKeptFolder(dataDir);
 }

@@ -35,6 +35,8 @@ interface SshRunOptions {
   readonly outputBytesMax: number;
   /** Milliseconds from the call on, all waiting included; then the local end is killed. null: never. */
   readonly deadlineMs: number | null;
+  /** When its first output has not come by then, the local end is killed, and the connection is not used again. */
+  readonly silenceMsMax?: number;
   /**
    * Only for what changes nothing on the far side: it is sent once more over a fresh connection when it ended with
    * 255 and said nothing, or when its first output has not come after `firstOutputMs`.
@@ -224,18 +226,31 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
       );
     }
     if (opened.kind === "not_sent") return unsent(opened);
-    const once = (on: Extract<Opened, { kind: "open" }>, onOutput: SshRunOptions["onOutput"]) =>
-      run(
+    const once = (on: Extract<Opened, { kind: "open" }>, onOutput: SshRunOptions["onOutput"]) => {
+      const silence = new AbortController();
+      const distrust = () => {
+        log(`ssh: nothing came over the connection to ${alias}; it is not used again`);
+        line.connection.retire(on.controlPath);
+        silence.abort();
+      };
+      const timer = options.silenceMsMax && setTimeout(distrust, options.silenceMsMax);
+      return run(
         sshCommand(alias, on.controlPath, command),
         { outputBytesMax: options.outputBytesMax, deadlineMs: until.leftMs() },
         {
           ...(options.input !== undefined && { input: options.input }),
-          ...(onOutput && { onOutput }),
+          onOutput(channel, text) {
+            clearTimeout(timer);
+            onOutput?.(channel, text);
+          },
+          cancel: silence.signal,
         },
       ).then((end) => {
+        clearTimeout(timer);
         if (end.deadlinePassed) line.connection.abandon(on.controlPath);
         return finished(end);
       });
+    };
     if (options.repeatable === undefined) return once(opened, options.onOutput);
     return repeatable(options, options.repeatable.firstOutputMs, opened, once, async () => {
       log(`ssh: the connection to ${alias} is not trusted any more; asking over a fresh one`);

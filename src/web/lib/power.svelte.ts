@@ -92,10 +92,13 @@ export class Power {
     // Answers and frames may overtake each other: what is settled stays settled, and output only grows.
     const newer = had?.settled_at !== undefined && operation.settled_at === undefined ? had : operation;
     const output = (had?.output.length ?? 0) > operation.output.length ? had!.output : operation.output;
-    this.shown = { ...newer, output: output.slice(0, outputHeldMax) };
+    const forensics = operation.forensics ?? had?.forensics;
+    this.shown = { ...newer, output: output.slice(0, outputHeldMax), ...(forensics && { forensics }) };
     clearTimeout(this.#following);
     if (newer.settled_at === undefined)
       this.#following = setTimeout(() => void this.#fetch(operation.id), followMs);
+    // Frames come without the evidence: it is asked for once, when all of it is there.
+    else if (had !== null && had.settled_at === undefined) void this.#fetch(operation.id);
   }
 
   async #fetch(id: OperationId): Promise<void> {

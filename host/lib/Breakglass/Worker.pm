@@ -1,0 +1,142 @@
+package Breakglass::Worker;
+# Carries a job out, in a process that no connection can end.
+use v5.36;
+use warnings FATAL => 'all';
+use IO::Handle ();
+use POSIX ();
+use Breakglass::Clock qw(boot_id uptime_seconds);
+use Breakglass::Disk;
+use Breakglass::Job;
+use Breakglass::Settings;
+use Breakglass::Steps qw(ending_of);
+use Breakglass::Task;
+use Breakglass::Verbs;
+
+# The phases of a cycle in which the machine is off by our doing.
+my %is_off_in = (off => 1, starting => 1);
+
+# Carries out a job that was just claimed, or one whose worker died when the machine was off: that one is only started.
+sub begin ($job, $call, $only_start = 0) {
+  local @SIG{qw(HUP INT TERM)} = ('IGNORE') x 3;
+  my $pid = fork // die "fork: $!\n";
+  if ($pid) {
+    # The worker has them now.
+    $job->release;
+    return;
+  }
+  POSIX::setsid();
+  $SIG{$_} = 'IGNORE' for qw(HUP PIPE INT TERM);
+  # The caller's own children are not ours.
+  $SIG{CHLD} = 'DEFAULT';
+  chdir '/';
+  eval {
+    open STDIN, '<', '/dev/null' or die "$!\n";
+    open STDOUT, '>>', "$job->{folder}/errors" or open STDOUT, '>', '/dev/null' or die "$!\n";
+    open STDERR, '>&', \*STDOUT or die "$!\n";
+    carry_out($job, $call, $only_start);
+    1;
+  } or warn $@;
+  POSIX::_exit(0);
+}
+
+sub carry_out ($job, $call, $only_start) {
+  my $disk = Breakglass::Disk->new($call->{settings});
+  my $steps = Breakglass::Steps->new(seq => $only_start ? $job->mend_steps : 0, job => $job->{id}, verb => $job->{verb}, vmid => $job->{vmid},
+    to => sub ($lines, $line) { $job->add_step(join '', map { "$_\n" } @$lines, "BG1 $line") or $disk->{durable} = 0 });
+  my $verbs = Breakglass::Verbs->new(
+    settings => $call->{settings}, verb => $job->{verb}, vmid => $job->{vmid}, steps => $steps, disk => $disk,
+    on_phase => sub ($phase, %facts) { enter_phase($job, $call, $disk, $phase, %facts) },
+  );
+  my $end;
+  if ($only_start) {
+    $verbs->remember(map { $_ => Breakglass::Job::member($job->last_entry, $_) } qw(state_before pid_before forensics_id));
+    $end = $verbs->carry_out(sub { $verbs->start_after_death });
+  } else {
+    $end = $verbs->carry_out(sub {
+      $verbs->phase('asked');
+      $verbs->busy(holder($job)) unless $job->own_vm;
+      $verbs->begin_mutating;
+    });
+  }
+  close_job($job, $call, $disk, $steps, $verbs, $end);
+}
+
+# Before anything is done in this phase, it is written down.
+sub enter_phase ($job, $call, $disk, $phase, %facts) {
+  my $entry = $job->entry($phase, %facts);
+  $job->note($entry);
+  if ($phase eq 'asked') {
+    $disk->claim_record($job->{id}, $entry);
+    $disk->log('asked', $call);
+    my %said = $disk->settle;
+    # A job of an earlier boot of this host: what became of it is all that there is to say.
+    my ($line, $text) = Breakglass::Job::ending_of_record($said{journal} // '', 0) or return;
+    die bless { code => 2, text => "Refused: job $job->{id} is another one. Nothing was done.", facts => [] }, 'Breakglass::End'
+      if grep { Breakglass::Job::member($line, $_) ne $job->{$_} } qw(verb vmid);
+    die bless { line => $line, text => $text }, 'Breakglass::End';
+  } else {
+    $disk->add_to_record($job->{id}, $entry);
+    $disk->settle;
+  }
+}
+
+# The final step: on disk, then in the journal, then told. The VM is free before anybody hears that it is.
+sub close_job ($job, $call, $disk, $steps, $verbs, $end) {
+  my $line = $end->{line} // $steps->line($verbs->closing($end));
+  my $was_durable = $disk->{durable};
+  $disk->add_to_record($job->{id}, $line) unless defined $end->{line};
+  $disk->log('ended:' . ending_of($line), $call);
+  $disk->settle;
+  $line = $steps->line($verbs->closing($end)) if $was_durable && !$disk->{durable} && !defined $end->{line};
+  $job->note($line);
+  $job->release_vm;
+  $job->add_step("$end->{text}\nBG1 $line\n");
+  Breakglass::Job::prune($call->{settings});
+  $disk->prune_records($job->{id});
+  $disk->settle;
+  return $line;
+}
+
+# Whoever owns the VM writes its id right after it has the lock.
+sub holder ($job) {
+  for (1 .. 20) {
+    my $id = Breakglass::Job::owner_of($job->{settings}, $job->{vmid});
+    my $owner = defined $id ? Breakglass::Job->find($job->{settings}, $id) : undef;
+    return $id if $owner && !defined $owner->ending;
+    Breakglass::Task::nap(50);
+  }
+  return 'another job';
+}
+
+# --- jobs whose worker is dead ---------------------------------------------------------------------------------------------------
+
+# Any call looks whether a cycle has died with its VM off.
+sub revive_owner ($call, $vmid) {
+  my $id = Breakglass::Job::owner_of($call->{settings}, $vmid) // return;
+  my $job = Breakglass::Job->find($call->{settings}, $id) // return;
+  return if !may_be_revived($job) || !$job->lock_alive;
+  # The job may have been looked after before we had it.
+  may_be_revived($job) && $job->own_vm ? begin($job, $call, 1) : $job->release;
+}
+
+# With `alive` in our hands, and no final step: starts a worker where that is right, else writes and answers the final step.
+sub look_after ($job, $call) {
+  if (may_be_revived($job) && $job->own_vm) { begin($job, $call, 1); return undef }
+  my $disk = Breakglass::Disk->new($call->{settings});
+  my $steps = Breakglass::Steps->new(seq => $job->mend_steps, job => $job->{id}, verb => $job->{verb}, vmid => $job->{vmid}, to => sub { });
+  my $verbs = Breakglass::Verbs->new(settings => $call->{settings}, verb => $job->{verb}, vmid => $job->{vmid}, steps => $steps, disk => $disk);
+  my $phase = Breakglass::Job::member($job->last_entry, 'phase');
+  $verbs->remember(map { $_ => Breakglass::Job::member($job->last_entry, $_) } qw(state_before pid_before forensics_id));
+  my $line = close_job($job, $call, $disk, $steps, $verbs, $verbs->carry_out(sub { $verbs->died_in($phase) }));
+  $job->release;
+  return $line;
+}
+
+sub may_be_revived ($job) {
+  my $last = $job->last_entry;
+  return 0 if $job->{verb} ne 'cycle' || defined ending_of($last) || !$is_off_in{ Breakglass::Job::member($last, 'phase') // '' };
+  return 0 if Breakglass::Job::member($last, 'boot_id') ne boot_id();
+  return uptime_seconds() - Breakglass::Job::member($last, 'uptime') < $Breakglass::Settings::limit{revive_seconds};
+}
+
+1;

@@ -1,0 +1,24 @@
+import { humanLines } from "../protocol/words.ts";
+
+/** Prints output as it comes, without the lines for machines: a line is held until its end shows which it is. */
+export class HumanLines {
+  readonly #print: (text: string) => void;
+  #begun = "";
+
+  constructor(print: (text: string) => void) {
+    this.#print = print;
+  }
+
+  add(text: string): void {
+    const whole = (this.#begun + text).lastIndexOf("\n") + 1;
+    const all = this.#begun + text;
+    this.#begun = all.slice(whole);
+    const shown = humanLines(all.slice(0, whole));
+    if (shown !== "") this.#print(shown);
+  }
+
+  /** What came without a line's end. */
+  end(): void {
+    if (this.#begun !== "") this.add("\n");
+  }
+}
