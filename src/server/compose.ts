@@ -125,6 +125,7 @@ export async function compose({
     hosts: sshHosts(config.targets, demo ? demoKeys(demo, defaultTarget) : {}),
     keyPath: config.keyPath ?? undefined,
     knownHostsDir: config.dataDir,
+    knownHostsCopy: kept === null ? undefined : join(kept, "known_hosts"),
     runtimeName,
     path,
     log: (text) => log.warn(text),
@@ -260,8 +261,6 @@ export async function compose({
     clock,
     newKey: randomUUID,
     defaultTarget,
-    acceptHostKey: (target, side, fingerprint) =>
-      acceptHostKey(ssh, targetOf(target), side, fingerprint)?.finally(() => watch.lookNow(target)) ?? null,
     facts,
     targets: () => watch.statuses(),
     actions: demo
@@ -271,6 +270,8 @@ export async function compose({
         ])
       : new Map(),
     pageFolder: join(root, "dist/web"),
+    acceptHostKey: (target, side, fingerprint) =>
+      acceptHostKey(ssh, targetOf(target), side, fingerprint)?.finally(() => watch.lookNow(target)) ?? null,
     report,
   });
   listening.serve(app.answer);

@@ -92,6 +92,8 @@ export interface SshOptions {
   readonly keyPath: string | undefined;
   /** Folder where accepted host keys persist. */
   readonly knownHostsDir: string;
+  /** Where a copy of them outlives this process in memory, for a start while that folder's disk hangs. */
+  readonly knownHostsCopy?: string | undefined;
   /** Where `ssh`, `ssh-agent` and `ssh-add` are looked for. */
   readonly path?: string;
   readonly log?: (text: string) => void;
@@ -126,6 +128,7 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
   const knownHosts = await openKnownHosts({
     memoryPath: folder.path("known_hosts"),
     dir: options.knownHostsDir,
+    copyPath: options.knownHostsCopy,
     log,
   });
   const agent = openKeyAgent({

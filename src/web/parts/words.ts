@@ -8,12 +8,6 @@ export {
   type OutcomeWords,
   type Tone,
 } from "../../protocol/words.ts";
-import type { RefusedHostKey } from "../../protocol/targets.ts";
-
-/** "devvm", or "the hypervisor of devvm". */
-export function machineOf(target: string, { side }: Pick<RefusedHostKey, "side">): string {
-  return side === "guest" ? target : `the hypervisor of ${target}`;
-}
 
 /** "0:42", "12:03", "1:02:03": for what is running. */
 export function elapsed(ms: number): string {
