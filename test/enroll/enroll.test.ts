@@ -71,9 +71,7 @@ test.skipIf(process.getuid?.() !== 0)(
     expect(paste(...admin, "--observe", "ben")).toMatch(/ben is somebody's: its home is its own/);
     expect(paste(...admin, "--observe", "ana")).toMatch(/must be two/);
     expect(paste("--from", "any", "--admin", "ana", "--observe", "root", "--yes")).toMatch(/root is root/);
-    expect(paste("--from", "any", "--admin", "'ana;id'", "--yes")).toMatch(
-      /is no account's name/,
-    );
+    expect(paste("--from", "any", "--admin", "'ana;id'", "--yes")).toMatch(/is no account's name/);
     expect(machine.asRoot("id ana 2>&1; ls -A /home/ben/.ssh 2>&1")).not.toMatch(/uid=|authorized_keys/);
 
     // What visudo does not accept never gets its name.

@@ -294,13 +294,16 @@ test("uninstalling one of two keys leaves the other, and the evidence stays unle
   expect(existsSync(host.at("var/log/breakglass-host.log"))).toBe(false);
 });
 
-test("what others may write is closed to them, since sshd would refuse it", () => {
+test("what others may write is closed to them, since sshd would refuse it, also beside a line that is right already", () => {
   const host = makeRoot();
   host.put(keys, "", 0o666);
   chmodSync(host.at("root/.ssh"), 0o777);
   host.install();
-  expect(statSync(host.at(keys)).mode & 0o777).toBe(0o644);
-  expect(statSync(host.at("root/.ssh")).mode & 0o777).toBe(0o755);
+  const modes = () => [keys, "root/.ssh"].map((path) => statSync(host.at(path)).mode & 0o777);
+  expect(modes()).toEqual([0o644, 0o755]);
+  chmodSync(host.at(keys), 0o620);
+  expect(host.install().said).toContain("Done.");
+  expect(modes()).toEqual([0o600, 0o755]);
 });
 
 /** Told, and nothing changed. */
