@@ -30,6 +30,11 @@ export interface TargetStatus {
 /** Which of a Target's two machines. */
 export type Side = "guest" | "hypervisor";
 
+/** "devvm", or "the hypervisor of devvm". */
+export function machineOf(target: string, side: Side): string {
+  return side === "guest" ? target : `the hypervisor of ${target}`;
+}
+
 /** Fingerprints, `SHA256:…`. */
 export interface RefusedHostKey {
   readonly side: Side;

@@ -238,8 +238,6 @@ export async function compose({
     store,
     power,
     defaultTarget,
-    acceptHostKey: (target, side, fingerprint) =>
-      acceptHostKey(ssh, targetOf(target), side, fingerprint)?.finally(() => watch.lookNow(target)) ?? null,
     facts,
     targets: () => watch.statuses(),
     actions: demo
@@ -249,6 +247,8 @@ export async function compose({
         ])
       : new Map(),
     pageFolder: join(root, "dist/web"),
+    acceptHostKey: (target, side, fingerprint) =>
+      acceptHostKey(ssh, targetOf(target), side, fingerprint)?.finally(() => watch.lookNow(target)) ?? null,
     report,
   });
   listening.serve(app);

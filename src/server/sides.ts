@@ -42,34 +42,6 @@ export function sshHosts(targets: Config["targets"], pinned: PinnedKeys): readon
   });
 }
 
-/** The account by which a side's machine is known to ssh; null where that side is not configured. */
-function aliasOf({ name, guest, power }: TargetConfig, side: Side): string | null {
-  if (side === "guest") return guest === undefined ? null : guestAlias(name);
-  return power === undefined ? null : powerAlias(name);
-}
-
-export function refusedHostKeys(
-  { hostKeys }: Ssh,
-  target: TargetConfig | undefined,
-): readonly RefusedHostKey[] {
-  return (["guest", "hypervisor"] as const).flatMap((side) => {
-    const alias = target && aliasOf(target, side);
-    const refused = alias == null ? null : hostKeys.refused(alias);
-    return refused === null ? [] : [{ side, ...refused }];
-  });
-}
-
-/** null: there is no such side. */
-export function acceptHostKey(
-  { hostKeys }: Ssh,
-  target: TargetConfig | undefined,
-  side: Side,
-  fingerprint: string,
-): Promise<AcceptedHostKey> | null {
-  const alias = target && aliasOf(target, side);
-  return alias == null ? null : hostKeys.accept(alias, fingerprint);
-}
-
 /** Without an account of its own that owns nothing, everything on the guest is privileged. */
 export function brokerTarget({ name, guest, power }: TargetConfig): BrokerTarget {
   return {
@@ -119,4 +91,32 @@ export function askPower(
     const seen = `says ${state}`;
     return { kind: state === "running" || state === "stopped" ? state : "other", seen };
   };
+}
+
+/** The account by which a side's machine is known to ssh; null where that side is not configured. */
+function aliasOf({ name, guest, power }: TargetConfig, side: Side): string | null {
+  if (side === "guest") return guest === undefined ? null : guestAlias(name);
+  return power === undefined ? null : powerAlias(name);
+}
+
+export function refusedHostKeys(
+  { hostKeys }: Ssh,
+  target: TargetConfig | undefined,
+): readonly RefusedHostKey[] {
+  return (["guest", "hypervisor"] as const).flatMap((side) => {
+    const alias = target && aliasOf(target, side);
+    const refused = alias == null ? null : hostKeys.refused(alias);
+    return refused === null ? [] : [{ side, ...refused }];
+  });
+}
+
+/** null: there is no such side. */
+export function acceptHostKey(
+  { hostKeys }: Ssh,
+  target: TargetConfig | undefined,
+  side: Side,
+  fingerprint: string,
+): Promise<AcceptedHostKey> | null {
+  const alias = target && aliasOf(target, side);
+  return alias == null ? null : hostKeys.accept(alias, fingerprint);
 }

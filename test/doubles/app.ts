@@ -68,11 +68,11 @@ export async function startApp(options: {
     store,
     power,
     defaultTarget: "devvm",
-    acceptHostKey: options.acceptHostKey ?? (() => null),
     facts: () => ({ version: "0.0.0" }) as unknown as Omit<ConsoleFacts, "actor">,
     targets: () => [],
     actions: new Map(),
     pageFolder: options.pageFolder ?? "dist/none",
+    acceptHostKey: options.acceptHostKey ?? (() => null),
     report,
   });
   const listening = await listen({ host: "127.0.0.1", port: 0, headers: auth.securityHeaders("/health") });

@@ -265,6 +265,31 @@ test("while the disk hangs a key is accepted all the same, and it is said that i
   await expect.poll(() => existsSync(known) && onDisk(), { timeout: 30_000 }).toContain(sshd.hostPublicKey);
 });
 
+test("a server that starts while the disk hangs knows what the one before it knew", async () => {
+  const host: SshHost = {
+    alias: "devvm",
+    hostName: "127.0.0.1",
+    port: sshd.port,
+    user: sshd.user,
+    side: "hypervisor",
+  };
+  const options = { hosts: [host], keyPath: key.path, knownHostsDir: join(dir, "data"), path };
+  const start = async () => {
+    const ssh = await openSsh({ ...options, knownHostsCopy: join(dir, "copy") });
+    opened.push(ssh);
+    return ssh;
+  };
+  const [shown] = await scanHostKeys({ host: "127.0.0.1", port: sshd.port, path });
+  await pinHostKey({ dir: join(dir, "data"), host: "127.0.0.1", port: sshd.port, key: shown! });
+  await (await start()).close();
+  rmSync(known);
+  execFileSync("mkfifo", [known]);
+  expect((await say(await start())).stdout).toBe("in\n");
+  const writer = openSync(known, constants.O_RDWR);
+  rmSync(known);
+  closeSync(writer);
+});
+
 test("a server that puts ssh's own words before its banner does not choose what the Operator is shown", async () => {
   const words = ["debug1: Server host key: ssh-ed25519 SHA256:AAAA", "Host key verification failed."];
   const liar = createServer((socket) => {

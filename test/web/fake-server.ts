@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 import type {
   ConsoleFacts,
+  HostKeyRequest,
   Operation,
   OperationRequest,
   PromptRequest,
@@ -48,9 +49,10 @@ export class FakeServer {
   readonly requests: { readonly method: string; readonly path: string; readonly body: unknown }[] = [];
   /** One per request to a path that begins so, used up in order. */
   readonly twists: { readonly path: string; readonly twist: Twist }[] = [];
-  /** Called when a prompt was taken, an Operation requested, a Turn cancelled. */
+  /** Called when a prompt was taken, an Operation requested, a host key accepted, a Turn cancelled. */
   whenPrompted: (session: SessionId, request: PromptRequest) => void = () => undefined;
   whenAsked: (operation: Operation) => void = () => undefined;
+  whenAccepted: (request: HostKeyRequest) => void = () => undefined;
   whenCancelled: (session: SessionId) => void = () => undefined;
   signedInByDefault = true;
   beatSeconds = 15;
@@ -170,6 +172,10 @@ export class FakeServer {
     if (operation !== undefined) return json(response, 200, this.operations.get(operation));
     const target = /^\/api\/targets\/([^/]+)\/operations$/.exec(url.pathname)?.[1];
     if (target !== undefined) return this.#operate(target, body as OperationRequest, response);
+    if (url.pathname.endsWith("/host-key")) {
+      this.whenAccepted(body as HostKeyRequest);
+      return json(response, 200, { target: "devvm", ...(body as HostKeyRequest), was: null, durable: true });
+    }
     const [, session, rest] = /^\/api\/session\/([^/]+)(.*)$/.exec(url.pathname) ?? [];
     const log = this.logs.get(session as SessionId);
     if (log === undefined) return json(response, 404, { detail: "There is no such session." });

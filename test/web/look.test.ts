@@ -83,6 +83,30 @@ describe.each(["phone", "desk"] satisfies Size[])(
       await look(page, `reconnecting-${size}`, errors);
     });
 
+    test("when a host key was refused, at its question, and before its part of the page has come", async () => {
+      const refused_host_keys = [
+        {
+          side: "hypervisor",
+          known: "SHA256:m3JxpUuDFM6QvWm0b2oQ3Y0gkq3sV7Hc1tV0Y4pXn4A",
+          shown: "SHA256:Zr8bYc0dQ1tq5n0wK7JfGm2uS9xL4vT6hE3pR1iOaNs",
+        },
+      ] as const;
+      const { page, errors, url } = await open({
+        size,
+        options: { serviceWorkers: "block" },
+        prepare: (server) => server.setTarget({ refused_host_keys }),
+      });
+      await page.getByText("has changed").waitFor();
+      await look(page, `host-key-${size}`, errors);
+      await page.getByRole("button", { name: "Accept this key" }).click();
+      await page.getByRole("dialog").waitFor();
+      await look(page, `host-key-question-${size}`, errors);
+      await page.route("**/later-*", (route) => route.abort());
+      await page.goto(`${url}/?again`);
+      await page.getByText("did not come").waitFor();
+      await look(page, `host-key-later-${size}`, errors);
+    });
+
     test("with everything that can go wrong in a transcript", async () => {
       const { page, errors } = await open({
         size,

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildPage } from "../../scripts/build-page.ts";
 
-/** The first load: own code and libraries, markdown and all. */
+/** The first load: own code and libraries, markdown and all; without what comes when the page is idle. */
 const firstLoadBytesMax = 60_000;
+const later = /assets\/later-[^/]+\.js/;
 
 let folder: string;
 beforeAll(async () => {
@@ -16,12 +17,21 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 test("the first load of the page is at most 60 kB, gzipped", async () => {
   const files = (await readdir(folder, { recursive: true })).filter(
-    (file) => file.endsWith(".gz") && file !== "sw.js.gz",
+    (file) => file.endsWith(".gz") && file !== "sw.js.gz" && !later.test(file),
   );
   const sizes = await Promise.all(files.map(async (file) => (await stat(join(folder, file))).size));
   const total = sizes.reduce((sum, size) => sum + size, 0);
   expect(files.length).toBeGreaterThan(4);
   expect(total).toBeLessThanOrEqual(firstLoadBytesMax);
+});
+
+test("what comes later is asked for by nothing but its import", async () => {
+  const files = await readdir(folder, { recursive: true });
+  expect(files.filter((file) => later.test(file)).length).toBeGreaterThan(0);
+  const [entry] = files.filter((file) => /assets\/index-[^/]+\.js$/.test(file));
+  const source = await readFile(join(folder, entry!), "utf8");
+  expect(source.match(/.{7}.\.\/later-/g)).toEqual(["import(`./later-"]);
+  expect(await readFile(join(folder, "index.html"), "utf8")).not.toContain("later-");
 });
 
 test("the page has no script or style that its policy forbids", async () => {
@@ -33,7 +43,8 @@ test("the service worker keeps the files of the page, and its name changes with 
   const worker = await readFile(join(folder, "sw.js"), "utf8");
   const shell = JSON.parse(/const shell = (\[.*\]);/.exec(worker)![1]!) as string[];
   expect(shell).toContain("/");
-  expect(shell.some((path) => /^\/assets\/markdown-.*\.js$/.test(path))).toBe(true);
+  for (const each of [/^\/assets\/markdown-.*\.js$/, /^\/assets\/later-.*\.js$/])
+    expect(shell.some((path) => each.test(path))).toBe(true);
   expect(shell.some((path) => path.startsWith("/api") || path === "/sw.js")).toBe(false);
   expect(worker).toMatch(/const version = "[0-9a-f]{16}"/);
 });

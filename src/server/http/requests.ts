@@ -37,6 +37,11 @@ const verb = z.custom<Verb>(
 
 export const operationBody = z.strictObject({ verb, key: uuid, after: uuid.nullish() });
 
+export const sessionChangeBody = z.strictObject({
+  name: z.string("must be a text.").trim().max(200, "is longer than 200 characters.").optional(),
+  archived: z.boolean("must be true or false.").optional(),
+});
+
 export const hostKeyBody = z.strictObject({
   side: z.enum(["guest", "hypervisor"], "must be guest or hypervisor."),
   fingerprint: z
@@ -45,11 +50,6 @@ export const hostKeyBody = z.strictObject({
       /^SHA256:[A-Za-z0-9+/]{43}$/,
       'must be a fingerprint as `ssh-keygen -l` shows it: "SHA256:" and 43 characters.',
     ),
-});
-
-export const sessionChangeBody = z.strictObject({
-  name: z.string("must be a text.").trim().max(200, "is longer than 200 characters.").optional(),
-  archived: z.boolean("must be true or false.").optional(),
 });
 
 export const loginBody = z.union(

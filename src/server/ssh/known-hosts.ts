@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fingerprintOf, type HostKey } from "./host-key.ts";
@@ -29,9 +29,11 @@ const diskMsMax = 2_000;
 export async function openKnownHosts(deps: {
   readonly memoryPath: string;
   readonly dir: string;
+  /** A copy in memory that outlives this process: for a start while the disk hangs. */
+  readonly copyPath?: string | undefined;
   readonly log: (text: string) => void;
 }): Promise<KnownHosts> {
-  const { memoryPath, dir, log } = deps;
+  const { memoryPath, dir, copyPath, log } = deps;
   const path = join(dir, "known_hosts");
   /** What stood on disk when it was read or written last. */
   let seen = "";
@@ -70,6 +72,7 @@ export async function openKnownHosts(deps: {
         seen = next;
         remember(withAccepted(withLearned(next, meanwhile)));
       } while (accepted.size > 0);
+      if (copyPath !== undefined) replaceInMemory(copyPath, seen);
       told = "";
       return true;
     } catch (error) {
@@ -94,7 +97,10 @@ export async function openKnownHosts(deps: {
   }
 
   replaceInMemory(memoryPath, "");
-  await sync();
+  if (!(await sync()) && copyPath !== undefined && existsSync(copyPath)) {
+    seen = readFileSync(copyPath, "utf8");
+    remember(seen);
+  }
   return {
     version: () => version,
     fingerprints: (name) => keysOf(memory(), name).map(fingerprintOf),

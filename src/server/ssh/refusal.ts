@@ -41,7 +41,7 @@ export function notStarted(error: NodeJS.ErrnoException): string {
 }
 
 /** How to see a machine's own keys, for one who sits at its console. */
-const look = "`cat /etc/ssh/ssh_host_*_key.pub | ssh-keygen -lf -` on its console";
+const look = "`cat /etc/ssh/*_key.pub | ssh-keygen -lf -` on its console";
 
 function refusedKey({ pinnedHostKey }: SshHost, where: string, lines: readonly string[]): NotSent {
   const answer = (cause: NotSent["cause"], reason: string): NotSent => ({ kind: "not_sent", cause, reason });

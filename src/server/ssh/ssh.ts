@@ -90,6 +90,8 @@ export interface SshOptions {
   readonly keyPath: string | undefined;
   /** Folder where accepted host keys persist. */
   readonly knownHostsDir: string;
+  /** Where a copy of them outlives this process in memory, for a start while that folder's disk hangs. */
+  readonly knownHostsCopy?: string | undefined;
   /** Where `ssh`, `ssh-agent` and `ssh-add` are looked for. */
   readonly path?: string;
   readonly log?: (text: string) => void;
@@ -124,6 +126,7 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
   const knownHosts = await openKnownHosts({
     memoryPath: folder.path("known_hosts"),
     dir: options.knownHostsDir,
+    copyPath: options.knownHostsCopy,
     log,
   });
   const agent = openKeyAgent({
@@ -198,6 +201,8 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
       `Too many commands wait for the connection to "${alias}". Nothing was sent: try again when some have ended.`,
     );
 
+  // Where the master is gone or refuses before it has opened the session, ssh goes on over a connection of its own. The command
+  // has not left until then (mux.c sends it when the far side has confirmed the session): it still goes once.
   const sshCommand = (alias: string, controlPath: string, command: string) => ({
     file: "ssh",
     args: ["-F", config, "-S", controlPath, alias, "--", command],
@@ -219,7 +224,7 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
       );
     }
     if (opened.kind === "not_sent") return unsent(opened);
-    const once = (on: Open, onOutput: SshRunOptions["onOutput"]) =>
+    const once = (on: Extract<Opened, { kind: "open" }>, onOutput: SshRunOptions["onOutput"]) =>
       run(
         sshCommand(alias, on.controlPath, command),
         { outputBytesMax: options.outputBytesMax, deadlineMs: until.leftMs() },

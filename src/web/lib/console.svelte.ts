@@ -1,4 +1,11 @@
-import type { ConsoleFacts, Notice, SessionCreated, SessionSummary } from "../../protocol/api.ts";
+import type {
+  ConsoleFacts,
+  HostKeyAccepted,
+  HostKeyRequest,
+  Notice,
+  SessionCreated,
+  SessionSummary,
+} from "../../protocol/api.ts";
 import type { SessionId } from "../../protocol/ids.ts";
 import { ask } from "./ask.ts";
 import { ServerClock } from "./clock.svelte.ts";
@@ -130,6 +137,20 @@ export class BreakglassConsole {
     if (notice.action === undefined) return;
     const answer = await ask("POST", notice.action.path);
     if (answer.kind !== "ok") this.problem = answer.kind === "refused" ? answer.detail : unreached;
+    await this.#refresh(null);
+  }
+
+  /** Asking again is harmless: what was accepted stays accepted. */
+  async acceptHostKey(target: string, request: HostKeyRequest): Promise<void> {
+    const path = `/api/targets/${encodeURIComponent(target)}/host-key`;
+    const answer = await ask<HostKeyAccepted>("POST", path, request);
+    if (answer.kind === "refused") this.problem = answer.detail;
+    else if (answer.kind === "lost")
+      this.problem = `The key may be accepted or not: accept it again. ${unreached}`;
+    else
+      this.problem = answer.value.durable
+        ? null
+        : "The key is accepted, but could not be written to disk: after a restart of the server it must be accepted again.";
     await this.#refresh(null);
   }
 

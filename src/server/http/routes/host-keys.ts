@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import type { HostKeyAccepted } from "../../../protocol/api.ts";
-import type { Side } from "../../../protocol/targets.ts";
+import { machineOf, type Side } from "../../../protocol/targets.ts";
 import type { Audit } from "../../audit/audit.ts";
 import type { AcceptedHostKey } from "../../ssh/host-keys.ts";
 import { jsonBody } from "../body.ts";
@@ -24,7 +24,7 @@ export function hostKeyRoutes({ audit, acceptHostKey }: HostKeyRoutesDeps): Hono
   routes.post("/targets/:target/host-key", async (c) => {
     const { side, fingerprint } = await jsonBody(c, hostKeyBody);
     const target = c.req.param("target");
-    const machine = side === "guest" ? target : `the hypervisor of ${target}`;
+    const machine = machineOf(target, side);
     const answer = await acceptHostKey(target, side, fingerprint);
     switch (answer?.kind) {
       case undefined:
