@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { ServerChannel } from "ssh2";
 import { start, type Running } from "../src/server/process/start.ts";
+import { endProcesses } from "./processes.ts";
 import { makeDoor } from "./ssh/door.ts";
 import { makeKeys } from "./ssh/keys.ts";
 import { config as machineConfig } from "./vm/qm.ts";
@@ -65,7 +66,7 @@ export async function startHypervisor(options: HypervisorOptions) {
     calls.add(call);
     call.stdout.pipe(channel, { end: false });
     call.stderr.pipe(channel.stderr, { end: false });
-    // As sshd does it: whoever hangs up takes the pipes along, and the command goes on without them.
+    // As sshd does it: whoever hangs up takes the pipes along, and the job goes on without them.
     channel.once("close", () => {
       call.stdout.destroy();
       call.stderr.destroy();
@@ -93,6 +94,8 @@ export async function startHypervisor(options: HypervisorOptions) {
       await new Promise((resolve) => listener.close(resolve));
       for (const call of calls) call.kill("SIGKILL");
       await Promise.all([...calls].map((call) => call.exit));
+      // A job outlives its call; what carries it out is known by the configuration that it was given.
+      await endProcesses((words) => words.includes(config));
     },
   };
 }

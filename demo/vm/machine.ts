@@ -37,6 +37,7 @@ export class Machine {
   #process: Running | null = null;
   /** Settles when the last process is gone, and its pid file and monitor with it. */
   #ended: Promise<void> = Promise.resolve();
+  #isOver = false;
   #bootTimer: NodeJS.Timeout | undefined;
   #operations = 48_211;
   #countedAt = Date.now();
@@ -76,6 +77,7 @@ export class Machine {
     if (this.#process !== null) return false;
     await this.#ended;
     await wait(processStartMs);
+    if (this.#isOver) return false;
     await this.#startProcess();
     this.#bootLater();
     return true;
@@ -110,6 +112,7 @@ export class Machine {
   }
 
   async end(): Promise<void> {
+    this.#isOver = true;
     this.#process?.kill("SIGKILL");
     await this.#ended;
   }

@@ -70,6 +70,7 @@ sub look_only ($settings) {
   my $verbs = Breakglass::Verbs->new(settings => $settings, verb => $verb, vmid => $vmid, steps => $steps, disk => $disk);
   my $end = $verbs->carry_out(sub { $verb eq 'status' ? $verbs->status : $verbs->forensics });
   $disk->settle;
+  Breakglass::Job::sweep($settings) if $verb eq 'forensics';
   my %facts = @{ $end->{facts} };
   my $lines = delete $facts{lines} // [];
   $end->{facts} = [map { $_ => $facts{$_} } sort keys %facts];

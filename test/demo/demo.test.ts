@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -72,7 +74,9 @@ it("wedges: no banner, a reset does not cure, a cycle does, and the disk is as i
   expect(silent).toMatchObject({ code: 255, stderr: expect.stringContaining("banner") });
   // The hypervisor's own word is still "running": no proof of life.
   expect((await demo.host("status")).stdout).toMatch(/^status: running\n/);
-  expect((await demo.host("forensics")).stdout).toContain("verdict: io-stall-suspected");
+  const { stdout: evidence } = await demo.host("forensics");
+  expect(evidence).toContain("verdict: io-stall-suspected");
+  expect(evidence).toMatch(/"probe":"screen","end":"answered","png":"iVBOR/);
 
   const reset = await demo.host("reset");
   expect(reset).toMatchObject({ code: 0, stdout: expect.stringContaining("A cycle does") });
@@ -99,6 +103,23 @@ it("refuses connections while it is off, and answers after a start with a boot o
 it("boots anew after a reset of a healthy machine", async () => {
   const before = await bootId();
   expect((await demo.host("reset")).code).toBe(0);
+  await answersAgain(before.stdout);
+});
+
+it("carries a cycle out although whoever asked for it is gone", async () => {
+  const before = await bootId();
+  const { port, user } = demo.ready.hypervisor;
+  const asking = spawn(
+    "ssh",
+    [...sshOptions(demo.ready), "-p", String(port), "-l", user, "127.0.0.1", "cycle"],
+    { stdio: "ignore" },
+  );
+  await eventually(
+    () => demo.control({ do: "state" }),
+    ({ power }) => power === "off",
+  );
+  asking.kill("SIGKILL");
+  await once(asking, "exit");
   await answersAgain(before.stdout);
 });
 
@@ -153,6 +174,8 @@ it("is ended in the middle of a cycle, and leaves no process and no folder", asy
     ({ power }) => power === "off",
   );
   await demo.end();
+  // The job itself has not gone on beyond the demo, not even for a moment.
+  expect(processesOf(join(demo.dir, "breakglass-host.conf"))).toEqual([]);
   await cycling;
   expect(existsSync(demo.dir)).toBe(false);
   await eventually(

@@ -15,6 +15,7 @@ interface Case {
     "refused" | { readonly verb: string; readonly vmid: number | null; readonly job: string | null };
 }
 
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const folder = join(import.meta.dirname, "../cases/grammar");
 const files = readdirSync(folder).filter((name) => name.endsWith(".json"));
 const casesOf = (file: string) => JSON.parse(readFileSync(join(folder, file), "utf8")) as Case[];
@@ -43,7 +44,10 @@ describe.each(files)("the grammar, %s", (file) => {
       expect(host.powerCalls().length).toBe(before);
     } else {
       expect(exit_code).not.toBe(2);
-      expect(result).toMatchObject(golden.expect);
+      // A mutating verb is a job in any case: without an id of the caller's the host makes one.
+      const isJob = mutatingVerbs.some((verb) => verb === result["verb"]);
+      const job = golden.expect.job ?? (isJob ? expect.stringMatching(uuid) : null);
+      expect(result).toMatchObject({ ...golden.expect, job });
     }
   });
 
@@ -59,16 +63,10 @@ it("has a golden case for every verb, so that a new one cannot be forgotten in b
   expect([...new Set(covered)]).toEqual(expect.arrayContaining([...verbNames]));
 });
 
-it("knows the same mutating verbs on both sides", async () => {
-  const bash = readFileSync(join(import.meta.dirname, "../../host/breakglass-host"), "utf8");
-  const owning = /^ {4}([a-z| ]+)\)\n(?:.*\n){1,2} {6}own_the_vm/m.exec(bash)?.[1]?.split(" | ");
-  expect(owning?.toSorted()).toEqual([...mutatingVerbs]);
-});
-
-it("answers an attach that it has no jobs, and never that none arrived", { timeout: 60_000 }, async () => {
-  const { exit_code, stderr } = await host.run("v2 attach 0f8fad5b-d9cb-469f-a165-70867728950e 0");
-  expect(exit_code).toBe(2);
-  expect(stderr).toContain("keeps no jobs");
+it("knows the same mutating verbs on both sides", () => {
+  const perl = readFileSync(join(import.meta.dirname, "../../host/lib/main.pl"), "utf8");
+  const mutating = /^my %is_mutating = .* qw\(([a-z ]+)\);$/m.exec(perl)?.[1]?.split(" ");
+  expect(mutating?.toSorted()).toEqual([...mutatingVerbs]);
 });
 
 it.each([[], ["1"], ["0102"], ["102;id"], ["-x"], ["102", "a"]])(
@@ -87,6 +85,9 @@ function bytesOf({ input, input_hex, repeat }: Case): Buffer {
 /** The forced command's grammar in the protocol's words. */
 function parseSentence(said: string, pinned: readonly number[]): Case["expect"] {
   if (said === "v2 hello") return { verb: "hello", vmid: null, job: null };
+  const [, attached] = /^v2 attach ([^ ]+) (?:0|[1-9]\d{0,14})$/.exec(said) ?? [];
+  if (attached !== undefined)
+    return isUuid(attached) ? { verb: "attach", vmid: null, job: attached } : "refused";
   const words = said.split(" ");
   const job = words[0] === "v2" ? words.splice(0, 3, words[1] ?? "")[2] : null;
   const [word, named, ...more] = words;

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, watch } from "node:fs";
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { endProcesses } from "../../demo/processes.ts";
 import { hostResult, type HostReport } from "../../src/protocol/outcome.ts";
 
 export const breakglassHost = join(import.meta.dirname, "../../host/breakglass-host");
@@ -11,6 +12,8 @@ export const breakglassHost = join(import.meta.dirname, "../../host/breakglass-h
 const node = hostname().split(".")[0]!;
 /** Every wait as long as it is on a real host: some minutes a test. */
 const unscaled = process.env["BREAKGLASS_UNSCALED"] === "1";
+/** Ends a test that hangs; it times nothing. */
+export const testTimeout = unscaled ? 900_000 : 60_000;
 
 /** What may go wrong with a qm verb; see test/host/qm. */
 export type VerbFault = "hang" | "lie" | "gate" | `fail ${string}` | `fail-once ${string}`;
@@ -59,6 +62,13 @@ export async function makeHost({ scale = 100, qmScale = 20 }: HostOptions = {}) 
     await mkdir(dirname(file(name)), { recursive: true });
     await writeFile(file(name), words);
   };
+  /** What qm has started and still lives, known by pid and time of birth: a worker of qm bears no name of ours. */
+  const started = () =>
+    text("processes")
+      .split("\n")
+      .map((line) => line.split(" "))
+      .filter(([pid, born]) => lives(Number(pid)) && bornAt(Number(pid)) === born)
+      .map(([pid]) => Number(pid));
   const pid = (vmid = 102) => Number(text(`${vmid}.pid`).trim() || Number.NaN);
   const machineConf = (vmid: number, on = node) => `nodes/${on}/qemu-server/${vmid}.conf`;
   for (const vmid of [102, 1021]) await put(machineConf(vmid), machine);
@@ -119,12 +129,10 @@ export async function makeHost({ scale = 100, qmScale = 20 }: HostOptions = {}) 
     saw: (name: string, part: string) => until(dir, () => text(name).includes(part)),
     run: (command: string | Buffer, vmids: readonly (number | string)[] = [102]) =>
       finished(startHost(command, ["--config", config, ...vmids.map(String)])),
-    /** Ends what qm and its machines left behind, by pid and time of birth, and takes the folder away. */
+    /** Ends the jobs that still run, then what qm and its machines left behind, and takes the folder away. */
     async end() {
-      for (const line of text("processes").split("\n")) {
-        const [left, born] = line.split(" ");
-        if (left !== undefined && born !== undefined && bornAt(Number(left)) === born) kill(Number(left));
-      }
+      await endProcesses((words) => words.includes(config));
+      for (let left = started(); left.length > 0; left = started()) left.forEach(kill);
       await rm(dir, { recursive: true, force: true, maxRetries: 5 });
     },
   };

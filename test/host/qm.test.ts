@@ -1,11 +1,12 @@
+import { rm } from "node:fs/promises";
 import { closeSync, openSync, readFileSync, readlinkSync, readdirSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { kill, lives, makeHost, until, type Host } from "./host.ts";
+import { kill, lives, makeHost, testTimeout, until, type Host } from "./host.ts";
 import { openQmp, readOperations } from "./qmp.ts";
 
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout });
 
 // What the stand-in prints is what Proxmox VE's own prints (qemu-server 9.2): the other tests of this folder stand on it.
 
@@ -139,6 +140,14 @@ it("resumes a machine under backup, and neither stops nor resets it", async () =
     expect(await host.qm(verb, "102")).toEqual(fails("VM is locked (backup)"));
   expect(await host.qm("start", "102")).toEqual(says(""));
   expect(host.pid()).toBe(pid);
+});
+
+it("unlocks, and what it was told to unlock is known afterwards", async () => {
+  await host.configure("lock: backup");
+  expect(await host.qm("unlock", "102")).toEqual(says(""));
+  expect((await host.qm("config", "102")).stdout).not.toContain("lock");
+  expect(host.text("unlocked")).toBe("102\n");
+  await rm(host.file("unlocked"));
 });
 
 it("waits for the lock file, and then gives up", async () => {

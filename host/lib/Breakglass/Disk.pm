@@ -56,14 +56,14 @@ sub claim_record ($self, $id, $line) {
   $self->begin(journal => sub {
     return print read_whole($path) if -e $path;
     make_folders($path);
-    append($path, O_CREAT | O_EXCL, "$line\n");
+    append_durably($path, O_CREAT | O_EXCL, "$line\n");
     sync_folder($path);
   });
 }
 
 sub add_to_record ($self, $id, $line) {
   my $path = $self->record_path($id);
-  $self->begin(journal => sub { append($path, O_CREAT, "$line\n") });
+  $self->begin(journal => sub { append_durably($path, O_CREAT, "$line\n") });
 }
 
 # What the record of a job says; '' when there is none, undef when that cannot be read in time.
@@ -72,9 +72,9 @@ sub record ($self, $id) {
   return Breakglass::Task->answer_of($limit->{disk_ms}, sub { print read_whole($path) if -e $path });
 }
 
-sub prune_records ($self) {
-  my $folder = "$self->{settings}{state}/jobs";
-  $self->begin(journal => sub { unlink oldest($limit->{records_kept_max}, glob "$folder/*") });
+sub prune_records ($self, $id) {
+  my $path = $self->record_path($id);
+  $self->begin(journal => sub { unlink too_many($limit->{records_kept_max}, $path) });
 }
 
 sub record_path ($self, $id) { "$self->{settings}{state}/jobs/$id" }
@@ -86,11 +86,11 @@ sub keep_evidence ($self, $id, $files, $copies) {
   my $folder = "$self->{settings}{state}/forensics";
   $self->begin(journal => sub {
     make_folders("$folder/$id/verdict");
-    append("$folder/$id/$_", O_CREAT, $files->{$_}) for sort keys %$files;
-    append("$folder/$id/$_", O_CREAT, read_whole($copies->{$_})) for sort keys %$copies;
+    append_durably("$folder/$id/$_", O_CREAT, $files->{$_}) for sort keys %$files;
+    append_durably("$folder/$id/$_", O_CREAT, read_whole($copies->{$_})) for sort keys %$copies;
     sync_folder("$folder/$id");
     require File::Path;
-    File::Path::remove_tree(oldest($limit->{forensics_kept_max}, glob "$folder/*"));
+    File::Path::remove_tree(too_many($limit->{forensics_kept_max}, "$folder/$id"));
   });
 }
 
@@ -100,8 +100,10 @@ sub append ($path, $flags, $text) {
   sysopen my $out, $path, O_WRONLY | O_APPEND | $flags, 0600 or die "$path: $!\n";
   my $written = syswrite $out, $text;
   die "$path: " . (defined $written ? 'cut off' : $!) . "\n" if ($written // -1) != length $text;
-  $out->sync or die "$path: $!\n";
+  return $out;
 }
+
+sub append_durably ($path, $flags, $text) { append($path, $flags, $text)->sync or die "$path: $!\n" }
 
 sub sync_folder ($path) {
   my $folder = $path =~ s{/[^/]*\z}{}r;
@@ -120,12 +122,13 @@ sub read_whole ($path) {
   return readline($in) // '';
 }
 
-# All but the newest so many; those that go with time in their names are put in order by it, too.
-sub oldest ($kept, @paths) {
-  return () if @paths <= $kept;
+# What lies beside $own beyond so many, the oldest. Never $own: were the clock set back, it would look old.
+sub too_many ($kept, $own) {
+  my @paths = grep { $_ ne $own } glob $own =~ s{[^/]*\z}{*}r;
+  return () if @paths < $kept;
   my %age = map { $_ => -M $_ // 0 } @paths;
   my @sorted = sort { $age{$a} <=> $age{$b} || $b cmp $a } @paths;
-  return @sorted[$kept .. $#sorted];
+  return @sorted[$kept - 1 .. $#sorted];
 }
 
 1;

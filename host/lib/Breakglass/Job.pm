@@ -7,7 +7,7 @@ package Breakglass::Job;
 # A VM has a file run/lock-<vmid>: locked by the worker of the job that owns it, whose id is in it.
 use v5.36;
 use warnings FATAL => 'all';
-use Fcntl qw(LOCK_EX LOCK_NB O_APPEND O_CREAT O_WRONLY);
+use Fcntl qw(LOCK_EX LOCK_NB LOCK_SH O_APPEND O_CREAT O_WRONLY);
 use Breakglass::Clock qw(boot_id timestamp uptime_seconds);
 use Breakglass::Json qw(object);
 use Breakglass::Settings;
@@ -80,7 +80,7 @@ sub member ($line, $name) {
 sub ending_of_record ($record, $seq) {
   my $last = (split /\n/, $record =~ s/[^\n]*\z//r)[-1] // return;
   return ($last, sentence_of($last)) if defined ending_of($last);
-  my $text = "This host was started again while the job was in phase '" . member($last, 'phase') . "'. What became of it is unknown: ask for status.";
+  my $text = "This host lost sight of the job in phase '" . member($last, 'phase') . "', most likely by being started again. What became of it is unknown: ask for status.";
   my %was = map { $_ => member($last, $_) } qw(job verb vmid state_before pid_before forensics_id);
   return (object(seq => $seq, (map { $_ => $was{$_} } qw(job verb vmid)), ts => timestamp(), Breakglass::Steps::ending(5),
     state_before => $was{state_before} // 'unknown', state_after => 'unknown', pid_before => $was{pid_before}, pid_after => undef, changed => \0,
@@ -115,6 +115,12 @@ sub lock_alive ($self) {
   Breakglass::Task::keep_private($alive);
   $self->{alive} = $alive;
   return 1;
+}
+
+# Comes back when no worker lives. A pid would not tell: a zombie has one, and so has whoever comes after.
+sub await_death ($self) {
+  open my $alive, '<', "$self->{folder}/alive" or return;
+  1 until flock($alive, LOCK_SH) || !$!{EINTR};
 }
 
 sub own_vm ($self) {
@@ -182,12 +188,12 @@ sub prune ($settings) {
   @jobs = sort { $b->{at} <=> $a->{at} } @jobs;
   my ($outputs, $bytes, $results) = (0, 0, 0);
   for my $job (@jobs) {
-    my $size = (-s $job->steps_path // 0);
-    $bytes += $size;
+    my $size = -s $job->steps_path;
+    $bytes += $size // 0;
     my $is_old = $now - $job->{at} > $limit->{journal_seconds};
     my $keeps_output = !$is_old && $outputs++ < $limit->{outputs_kept_max} && $bytes <= $limit->{outputs_bytes_max};
     my $keeps_result = !$is_old && $results++ < $limit->{results_kept_max};
-    next if $keeps_output && $keeps_result || !defined $job->ending;
+    next if $keeps_result && ($keeps_output || !defined $size) || !defined $job->ending;
     unlink $job->steps_path, "$job->{folder}/errors";
     next if $keeps_result;
     knows_since($settings, $job->{at}) if !$is_old && $job->{at} > file_time("$settings->{run}/since");

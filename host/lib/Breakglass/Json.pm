@@ -20,7 +20,7 @@ sub value ($name, $value) {
   return $$value ? 'true' : 'false' if ref $value eq 'SCALAR';
   return '[' . join(',', map { value($name, $_) } @$value) . ']' if ref $value eq 'ARRAY';
   return object(map { $_ => $value->{$_} } sort keys %$value) if ref $value eq 'HASH';
-  return $value if $name =~ $number && $value =~ /\A-?\d+(?:\.\d+)?\z/;
+  return $value if $name =~ $number && $value =~ /\A-?(?:0|[1-9]\d*)(?:\.\d+)?\z/;
   return string($value);
 }
 

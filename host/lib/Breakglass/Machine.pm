@@ -86,12 +86,30 @@ sub has_pair ($first, $second, @words) {
   return 0;
 }
 
+# [pid, born] of all that a process has started and that lives.
+sub descendants ($pid) {
+  my %children;
+  for my $folder (glob '/proc/[1-9]*') {
+    my ($child) = $folder =~ /(\d+)/;
+    my @fields = stat_fields($child) or next;
+    push @{ $children{ $fields[1] } }, [$child, $fields[19]];
+  }
+  my @found = @{ $children{$pid} // [] };
+  for (my $i = 0; $i < @found; $i++) { push @found, @{ $children{ $found[$i][0] } // [] } }
+  return @found;
+}
+
 sub state_and_birth ($pid) {
+  my @fields = stat_fields($pid);
+  return @fields ? @fields[0, 19] : ();
+}
+
+sub stat_fields ($pid) {
   open my $in, '<', "/proc/$pid/stat" or return;
   local $/;
   # The name in parentheses may hold anything, parentheses and newlines included.
   my @fields = split ' ', (readline($in) // '') =~ s/.*\) //sr;
-  return defined $fields[19] ? @fields[0, 19] : ();
+  return defined $fields[19] ? @fields : ();
 }
 
 1;

@@ -2,7 +2,9 @@ package Breakglass::Pve;
 # The backend: Proxmox VE. How qm is asked, and what its words mean; its exit code only tells zero from not zero.
 use v5.36;
 use warnings FATAL => 'all';
+use Breakglass::Clock qw(uptime_ms);
 use Breakglass::Machine;
+use Breakglass::Settings;
 use Breakglass::Steps qw(one_line);
 use Breakglass::Task;
 
@@ -19,8 +21,20 @@ sub pending ($self, $limit_ms) { $self->begin(['pending', $self->{vmid}], limit_
 sub agent_ping ($self, $limit_ms) { $self->begin(['guest', 'cmd', $self->{vmid}, 'ping'], limit_ms => $limit_ms) }
 
 # What acts. It may outlive us, and it dies of a broken pipe, so that its output is a file.
-sub act ($self, $verb, $limit_ms = undef) {
-  return $self->begin([$verb, $self->{vmid}], limit_ms => $limit_ms, into_file => 1);
+sub act ($self, $verb) { $self->begin([$verb, $self->{vmid}], into_file => 1) }
+
+# Ends what still goes on. qm works in a session of its own, holds the VM's lock file there, and lives on when qm is killed: so it
+# is asked first, and what is left of it is killed with it.
+sub end_act ($self, $task) {
+  return if $task->has_ended;
+  my @all = Breakglass::Machine::descendants($task->{pid});
+  kill TERM => $task->{pid};
+  Breakglass::Task::await(uptime_ms() + $self->{settings}->ms('qm_end_ms'), $task);
+  for (@all) {
+    my ($pid, $born) = @$_;
+    kill KILL => $pid if ((Breakglass::Machine::state_and_birth($pid))[1] // '') eq $born;
+  }
+  $task->give_up unless $task->has_ended;
 }
 
 sub begin ($self, $words, %option) { Breakglass::Task->begin(run => [$self->{settings}{qm}, @$words], %option) }
@@ -31,6 +45,17 @@ sub qmp_path ($self) { $self->{settings}->path('qmp', $self->{vmid}) }
 sub word ($key, $text) { return $text =~ /^\s*\Q$key\E: ([a-z0-9-]{1,40})$/m ? $1 : undef }
 
 sub has_agent ($config) { $config =~ /^agent:\s*(?:enabled=)?1/m }
+
+# Asked of the cluster's own file, since qm status does not tell; undef where that does not answer.
+sub is_ha_managed ($self) {
+  my $path = $self->{settings}{nodes} =~ s{/[^/]*\z}{/ha/resources.cfg}r;
+  return Breakglass::Task->begin(limit_ms => $Breakglass::Settings::limit{look_at_ms}, run => sub {
+    open my $in, '<', $path or return print 'no';
+    local $/;
+    my ($properties) = readline($in) =~ /^vm: $self->{vmid}\n((?:[ \t].*\n)*)/m;
+    print defined $properties && $properties !~ /^\s+state ignored$/m ? 'yes' : 'no';
+  });
+}
 
 sub is_queued_by_ha ($text) { $text =~ /^Requesting HA (?:start|stop) for VM/m }
 
@@ -50,7 +75,7 @@ sub refusal ($self, $text) {
 }
 
 sub is_impossible ($text) {
-  return $text =~ /Configuration file '[^']*' does not exist|no quorum|ipcc_send_rec|cluster not ready/;
+  return $text =~ /Configuration file '[^']*' does not exist|unable to find configuration file|no quorum|ipcc_send_rec|cluster not ready/;
 }
 
 # Proxmox names its workers so: "task UPID:node:pid:pstart:start:vzdump:102:user:"; a backup of several VMs names none.
@@ -76,13 +101,12 @@ sub start_under_way ($self) {
 # Where the VM lives: ('here'), ('elsewhere', node), ('nowhere', why) or ('unknown', why). Asked only when no process is here:
 # then it may be off, or run on another node.
 sub home ($self) {
-  my $limit_ms = $self->{settings}->ms('status_ms');
-  my $listed = Breakglass::Task->answer_of($limit_ms, sub { print map { "$_\n" } $self->nodes });
+  my $listed = Breakglass::Task->answer_of($Breakglass::Settings::limit{look_at_ms}, sub { print map { "$_\n" } $self->nodes });
   return ('unknown', 'the cluster file system does not answer') unless defined $listed;
   my @nodes = split /\n/, $listed;
   return ('here') if grep { $_ eq this_node() } @nodes;
   return ('elsewhere', one_line($nodes[0])) if @nodes;
-  my $asked = $self->status($limit_ms);
+  my $asked = $self->status($self->{settings}->ms('status_ms'));
   Breakglass::Task::await(undef, $asked);
   return ('here') if $asked->{end} eq 'answered';
   return ('unknown', 'qm status does not answer') if $asked->{end} eq 'hung';

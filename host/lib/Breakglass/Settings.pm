@@ -24,6 +24,7 @@ my %wait = (
   stop_ms              => 150_000,               # qm stop escalates for up to 131 s; then we kill the process ourselves
   stop_grace_ms        => 5_000,                 # qm stop has ended and the process lives: then the same
   stop_linger_ms       => 10_000,                # the process is gone and qm stop still runs: then it is ended
+  qm_end_ms            => 5_000,                 # a qm that is asked to end; then it and what it started are killed
   kill_ms              => 10_000,                # after our own SIGKILL; then exit 7
   start_ms             => 300_000,               # the verb `start` waits so long for qm start; then exit 5, and qm start goes on
   verify_ms            => 60_000,                # from qm start's end to a running machine; then exit 8
@@ -37,7 +38,8 @@ my @start_pauses_ms = (0, 5_000, 15_000);
 # Never scaled.
 our %limit = (
   disk_ms                => 1_000,               # what is written to or read from a disk; then the verb goes on and says durable:false
-  look_at_ms             => 1_000,               # the arguments of a process; then they are unknown
+  look_at_ms             => 1_000,               # the arguments of a process, a file of the cluster's; then they are unknown
+  ask_ms                 => 4_000,               # one question to a QEMU that was started; then it is asked again
   revive_seconds         => 600,                 # a dead cycle is started by us only within so long; later a person decides
   journal_seconds        => 86_400,              # a job is known for so long, and its id acts once
   results_kept_max       => 10_000,              # jobs known in memory; beyond it the oldest is forgotten, and journal_seconds shrinks

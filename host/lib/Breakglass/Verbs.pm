@@ -25,7 +25,7 @@ sub finish ($self, $code, $text, @facts) { die bless { code => $code, text => $t
 
 # Runs it and answers its End, whatever happens in it.
 sub carry_out ($self, $function) {
-  eval { $function->(); 1 } and die 'a verb has ended without an end';
+  eval { $function->(); die "a verb has ended without an end\n" };
   my $end = $@;
   if (ref $end ne 'Breakglass::End') {
     warn $end;
@@ -61,14 +61,15 @@ sub status ($self) {
   my $qm = $pve->status($limit_ms);
   my $agent = $pve->agent_ping($limit_ms);
   my $qmp = defined $machine->{pid} ? Breakglass::Qmp::ask($pve->qmp_path, $limit_ms, ['query-status']) : undef;
-  Breakglass::Task::await(undef, grep { defined } $qm, $agent, $qmp);
+  my $ha = $pve->is_ha_managed;
+  Breakglass::Task::await(undef, grep { defined } $qm, $agent, $qmp, $ha);
   my $text = $qm->text;
   my %fact = (
     qm    => $qm->{end} eq 'answered' ? Breakglass::Pve::word('status', $text) : 'no answer',
     qmp   => $qmp && (Breakglass::Qmp::status_word($qmp) // 'no answer'),
     agent => { answered => 'answers', hung => 'no answer', failed => 'not running' }->{ $agent->{end} },
     lock  => Breakglass::Pve::word('lock', $text),
-    ha    => Breakglass::Pve::word('managed', $text),
+    ha    => $ha->{end} eq 'answered' ? $ha->text : 'no answer',
   );
   my @lines = (
     'status: ' . state_word($machine->{state}, $fact{qmp} // ''),
@@ -77,7 +78,7 @@ sub status ($self) {
     'qm says: ' . ($fact{qm} // 'nothing') . ', QMP says: ' . ($fact{qmp} // 'nothing'),
     "guest agent: $fact{agent}",
     'lock: ' . ($fact{lock} // 'none'),
-    'HA managed: ' . ($fact{ha} ? 'yes' : 'no'),
+    "HA managed: $fact{ha}",
   );
   my @facts = (lines => \@lines, %fact, process_state => $machine->{process_state}, age_seconds => $machine->age_seconds);
   $self->finish(4, 'There is no qm at its place on this host: is this the hypervisor?', @facts) unless $pve->is_there;
@@ -121,8 +122,9 @@ sub reset ($self) {
   $self->evidence_first;
   my $stalls = $self->{verdict} eq 'io-stall-suspected';
   $self->phase('resetting', $stalls ? 'Its disk I/O seems to have stalled inside QEMU: a reset keeps that process and will not cure it. A cycle does.' : ());
-  my $reset = $pve->act('reset', $self->{settings}->ms('reset_ms'));
-  Breakglass::Task::await(undef, $reset);
+  my $reset = $pve->act('reset');
+  Breakglass::Task::await(uptime_ms() + $self->{settings}->ms('reset_ms'), $reset);
+  $pve->end_act($reset);
   $machine->look;
   if ($reset->{end} ne 'answered') {
     $self->settle_refusal($reset->text);
@@ -172,10 +174,10 @@ sub cycle ($self) {
 sub start_after_death ($self) {
   $self->{changed} = 1;
   $self->{machine}->look;
-  $self->say_phase('starting', 'The worker of this cycle died with the machine off; another one goes on and starts it.');
+  $self->phase('starting', 'The worker of this cycle died with the machine off; another one goes on and starts it.');
   # What the first one began goes on without it, and two at once would only be in each other's way.
   Breakglass::Task::nap($self->{settings}->ms('verify_apart_ms')) while defined $self->{pve}->start_under_way;
-  if ($self->{machine}->look eq 'running' && $self->runs_within($self->{settings}->ms('verify_ms'))) { $self->settle_start('on', '') }
+  $self->settle_start($self->runs_within($self->{settings}->ms('verify_ms')), '') if $self->{machine}->look eq 'running';
   $self->start_until_it_runs;
 }
 
@@ -196,7 +198,10 @@ sub start_until_it_runs ($self) {
 
 # Of a job that ended with its worker.
 sub died_in ($self, $phase) {
-  $self->look_first_if_unknown;
+  my $machine = $self->{machine};
+  $machine->look;
+  @$self{qw(state_before pid_before)} = @$machine{qw(state pid)} if $self->{state_before} eq 'unknown';
+  $self->{changed} = ($self->{pid_before} // 0) != ($machine->{pid} // 0) ? 1 : 0;
   $self->finish(5, "The worker of this job died in phase '$phase' and left no result. What it had begun may still go on. Ask for status before anything else.");
 }
 
@@ -232,7 +237,7 @@ sub switch_off ($self) {
     }
   }
   # Only a stop is ever ended like this: it has nothing left to do, and would hold qm's own lock against the start.
-  $stop->give_up unless $stop->has_ended;
+  $self->{pve}->end_act($stop);
   $self->{changed} = 1;
   $self->phase('off', "VM $vmid is off.");
 }
@@ -272,7 +277,6 @@ sub switch_on ($self, $limit_ms) {
   my $is_queued = $start->{end} eq 'answered' && Breakglass::Pve::is_queued_by_ha($said);
   my $seen = $self->runs_within($settings->ms($is_queued ? 'ha_ms' : 'verify_ms'), $start->{end} ne 'answered');
   $self->{changed} = 1 if $seen ne 'off';
-  $self->say_phase('running') if $seen eq 'on';
   return ($is_queued && $seen eq 'off' ? 'queued' : $seen, $said);
 }
 
@@ -283,7 +287,7 @@ sub runs_within ($self, $limit_ms, $has_failed = 0) {
   while (1) {
     $machine->look;
     if ($machine->{state} eq 'running') {
-      my $asked = Breakglass::Qmp::ask($self->{pve}->qmp_path, $settings->ms('status_ms'), ['query-status']);
+      my $asked = Breakglass::Qmp::ask($self->{pve}->qmp_path, $Breakglass::Settings::limit{ask_ms}, ['query-status']);
       Breakglass::Task::await(undef, $asked);
       $self->{qmp_says} = Breakglass::Qmp::status_word($asked) // 'nothing';
       return 'on' if $self->{qmp_says} eq 'running';
@@ -300,6 +304,7 @@ sub runs_within ($self, $limit_ms, $has_failed = 0) {
 sub settle_start ($self, $seen, $said) {
   my ($vmid, $pid) = ($self->{vmid}, $self->{machine}{pid});
   if ($seen eq 'on') {
+    $self->say_phase('running');
     $self->finish(0, "VM $vmid is running.") if $self->{verb} eq 'start';
     $self->finish(0, "VM $vmid was off and is running again, in a new process (" . ($self->{pid_before} // 'none') . " before, $pid now).");
   }
@@ -332,8 +337,6 @@ sub look_first ($self) {
 # What a dead worker knew.
 sub remember ($self, %facts) { $self->{$_} = $facts{$_} for grep { defined $facts{$_} } keys %facts }
 
-sub look_first_if_unknown ($self) { $self->look_first if $self->{state_before} eq 'unknown' && !defined $self->{pid_before} }
-
 sub evidence_first ($self) {
   $self->phase('forensics', 'Gathering evidence first (at most ' . int($self->{settings}->ms('forensics_ms') / 1000) . ' s).');
   eval { $self->gather; 1 } and return;
@@ -356,6 +359,7 @@ sub settle_home ($self) {
 # Ends the verb when qm refused for a reason of the hypervisor's own.
 sub settle_refusal ($self, $text) {
   my ($code, $sentence, $holder) = $self->{pve}->refusal($text) or return;
+  $self->settle_home if $code == 4;
   $self->{holder} = $holder;
   $self->finish($code, $sentence);
 }

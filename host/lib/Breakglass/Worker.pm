@@ -3,7 +3,6 @@ package Breakglass::Worker;
 use v5.36;
 use warnings FATAL => 'all';
 use IO::Handle ();
-use POSIX ();
 use Breakglass::Clock qw(boot_id uptime_seconds);
 use Breakglass::Disk;
 use Breakglass::Job;
@@ -14,17 +13,19 @@ use Breakglass::Verbs;
 
 # The phases of a cycle in which the machine is off by our doing.
 my %is_off_in = (off => 1, starting => 1);
+# Looks at who owns the VM, until that is known; then it is nobody that we know.
+my ($owner_looks_max, $owner_looks_apart_ms) = (20, 50);
 
 # Carries out a job that was just claimed, or one whose worker died when the machine was off: that one is only started.
 sub begin ($job, $call, $only_start = 0) {
   local @SIG{qw(HUP INT TERM)} = ('IGNORE') x 3;
   my $pid = fork // die "fork: $!\n";
   if ($pid) {
-    $job->{pid} = $pid;
     # The worker has them now.
     $job->release;
     return;
   }
+  require POSIX;
   POSIX::setsid();
   $SIG{$_} = 'IGNORE' for qw(HUP PIPE INT TERM);
   # The caller's own children are not ours.
@@ -37,7 +38,7 @@ sub begin ($job, $call, $only_start = 0) {
     carry_out($job, $call, $only_start);
     1;
   } or warn $@;
-  POSIX::_exit(0);
+  exit 0;
 }
 
 sub carry_out ($job, $call, $only_start) {
@@ -55,7 +56,8 @@ sub carry_out ($job, $call, $only_start) {
   } else {
     $end = $verbs->carry_out(sub {
       $verbs->phase('asked');
-      $verbs->busy(holder($job)) unless $job->own_vm;
+      my $holder = own_vm_or_name($job);
+      $verbs->busy($holder) if defined $holder;
       $verbs->begin_mutating;
     });
   }
@@ -72,6 +74,8 @@ sub enter_phase ($job, $call, $disk, $phase, %facts) {
     my %said = $disk->settle;
     # A job of an earlier boot of this host: what became of it is all that there is to say.
     my ($line, $text) = Breakglass::Job::ending_of_record($said{journal} // '', 0) or return;
+    die bless { code => 2, text => "Refused: job $job->{id} is another one. Nothing was done.", facts => [] }, 'Breakglass::End'
+      if grep { Breakglass::Job::member($line, $_) ne $job->{$_} } qw(verb vmid);
     die bless { line => $line, text => $text }, 'Breakglass::End';
   } else {
     $disk->add_to_record($job->{id}, $entry);
@@ -91,17 +95,20 @@ sub close_job ($job, $call, $disk, $steps, $verbs, $end) {
   $job->release_vm;
   $job->add_step("$end->{text}\nBG1 $line\n");
   Breakglass::Job::prune($call->{settings});
-  $disk->prune_records;
+  $disk->prune_records($job->{id});
   $disk->settle;
+  return $line;
 }
 
-# Whoever owns the VM writes its id right after it has the lock.
-sub holder ($job) {
-  for (1 .. 20) {
+# The id of the job that owns the VM, at once; undef when we do. An owner that has ended is about to let go, and one that has just
+# begun writes its id right after it has the lock.
+sub own_vm_or_name ($job) {
+  for (1 .. $owner_looks_max) {
+    return undef if $job->own_vm;
     my $id = Breakglass::Job::owner_of($job->{settings}, $job->{vmid});
     my $owner = defined $id ? Breakglass::Job->find($job->{settings}, $id) : undef;
     return $id if $owner && !defined $owner->ending;
-    Breakglass::Task::nap(50);
+    Breakglass::Task::nap($owner_looks_apart_ms);
   }
   return 'another job';
 }
@@ -117,16 +124,17 @@ sub revive_owner ($call, $vmid) {
   may_be_revived($job) && $job->own_vm ? begin($job, $call, 1) : $job->release;
 }
 
-# With `alive` in our hands, and no final step: starts a worker where that is right, else says what is known.
+# With `alive` in our hands, and no final step: starts a worker where that is right, else writes and answers the final step.
 sub look_after ($job, $call) {
-  return begin($job, $call, 1) if may_be_revived($job) && $job->own_vm;
+  if (may_be_revived($job) && $job->own_vm) { begin($job, $call, 1); return undef }
   my $disk = Breakglass::Disk->new($call->{settings});
   my $steps = Breakglass::Steps->new(seq => $job->mend_steps, job => $job->{id}, verb => $job->{verb}, vmid => $job->{vmid}, to => sub { });
   my $verbs = Breakglass::Verbs->new(settings => $call->{settings}, verb => $job->{verb}, vmid => $job->{vmid}, steps => $steps, disk => $disk);
   my $phase = Breakglass::Job::member($job->last_entry, 'phase');
   $verbs->remember(map { $_ => Breakglass::Job::member($job->last_entry, $_) } qw(state_before pid_before forensics_id));
-  close_job($job, $call, $disk, $steps, $verbs, $verbs->carry_out(sub { $verbs->died_in($phase) }));
+  my $line = close_job($job, $call, $disk, $steps, $verbs, $verbs->carry_out(sub { $verbs->died_in($phase) }));
   $job->release;
+  return $line;
 }
 
 sub may_be_revived ($job) {
