@@ -191,9 +191,11 @@ sub start_until_it_runs ($self) {
     (my $seen, $said) = eval { $self->switch_on(undef) };
     ($seen, $said) = ('off', "breakglass-host: $@") if $@;
     $self->settle_start($seen, $said);
+    # A machine that we found off is none that we have switched off.
+    $self->settle_refusal($said) if $self->{state_before} eq 'stopped';
     $self->say_phase('off', "Start $try of " . @pauses_ms . ' failed: ' . one_line($said));
   }
-  $self->finish(6, "VM $self->{vmid} is OFF: it was stopped and " . @pauses_ms . ' starts failed (qm: ' . one_line($said) . '). Mend that and start it.');
+  $self->finish(6, "VM $self->{vmid} is OFF: " . @pauses_ms . ' starts failed (qm: ' . one_line($said) . '). Mend that and start it.');
 }
 
 # Of a job that ended with its worker.
