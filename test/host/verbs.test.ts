@@ -306,6 +306,15 @@ it("says of a lock that no task holds that it may be stale, and never removes it
   expect(host.text("unlocked")).toBe("");
 });
 
+it("does not try a locked machine thrice that was off before the cycle", async () => {
+  await host.configure("lock: migrate");
+  expect(await host.run("cycle")).toMatchObject({
+    exit_code: 3,
+    result: { result: "locked", changed: false },
+  });
+  expect(host.powerCalls()).toEqual(["start 102"]);
+});
+
 it("tells of the lock of a machine that runs already, and does not resume it", async () => {
   await bePatient();
   await host.run("start");

@@ -176,7 +176,7 @@ sub start_after_death ($self) {
   $self->{machine}->look;
   $self->phase('starting', 'The worker of this cycle died with the machine off; another one goes on and starts it.');
   # What the first one began goes on without it, and two at once would only be in each other's way.
-  Breakglass::Task::nap($self->{settings}->ms('verify_apart_ms')) while defined $self->{pve}->start_under_way;
+  Breakglass::Task::nap($self->{settings}->pause_ms('verify_apart_ms')) while defined $self->{pve}->start_under_way;
   $self->settle_start($self->runs_within($self->{settings}->ms('verify_ms')), '') if $self->{machine}->look eq 'running';
   $self->start_until_it_runs;
 }
@@ -191,9 +191,11 @@ sub start_until_it_runs ($self) {
     (my $seen, $said) = eval { $self->switch_on(undef) };
     ($seen, $said) = ('off', "breakglass-host: $@") if $@;
     $self->settle_start($seen, $said);
+    # A machine that we found off is none that we have switched off.
+    $self->settle_refusal($said) if $self->{state_before} eq 'stopped';
     $self->say_phase('off', "Start $try of " . @pauses_ms . ' failed: ' . one_line($said));
   }
-  $self->finish(6, "VM $self->{vmid} is OFF: it was stopped and " . @pauses_ms . ' starts failed (qm: ' . one_line($said) . '). Mend that and start it.');
+  $self->finish(6, "VM $self->{vmid} is OFF: " . @pauses_ms . ' starts failed (qm: ' . one_line($said) . '). Mend that and start it.');
 }
 
 # Of a job that ended with its worker.
@@ -215,8 +217,8 @@ sub switch_off ($self) {
   my $deadline = uptime_ms() + $settings->ms('stop_ms');
   my ($ended_at, $gone_at);
   while (1) {
-    Breakglass::Task::await(uptime_ms() + $settings->ms('look_ms'), $stop);
-    Breakglass::Task::nap($settings->ms('look_ms')) if defined $ended_at;
+    Breakglass::Task::await(uptime_ms() + $settings->pause_ms('look_ms'), $stop);
+    Breakglass::Task::nap($settings->pause_ms('look_ms')) if defined $ended_at;
     $machine->look;
     my $now = uptime_ms();
     $ended_at //= $now if defined $stop->{end};
@@ -254,7 +256,7 @@ sub kill_it ($self) {
   while ($machine->look ne 'stopped') {
     $self->finish(7, "Process $machine->{pid} of VM $vmid cannot be killed (state " . ($machine->{process_state} // 'unknown')
       . "). It was neither unlocked nor started. The host's storage or the host itself needs mending.") if uptime_ms() > $deadline;
-    Breakglass::Task::nap($settings->ms('look_ms'));
+    Breakglass::Task::nap($settings->pause_ms('look_ms'));
   }
   return 1;
 }
@@ -295,7 +297,7 @@ sub runs_within ($self, $limit_ms, $has_failed = 0) {
       return 'off';
     }
     last if uptime_ms() > $deadline;
-    Breakglass::Task::nap($settings->ms('verify_apart_ms'));
+    Breakglass::Task::nap($settings->pause_ms('verify_apart_ms'));
   }
   return $machine->{state} eq 'stopped' ? 'off' : 'unverified';
 }
