@@ -32,19 +32,18 @@ describe.each(phases)("$verb, $phase", ({ verb, machine, gate, calls }) => {
   const endsOn = verb !== "stop";
   /** A Reset is a cure only when the guest is seen to boot, and this machine has none. */
   const outcome = verb === "reset" ? "unknown" : "done";
-  /** The host gives a reset 30 s, scaled: a server must be able to start again within that. */
-  const scale = verb === "reset" ? 500 : 60;
 
   it("the server is killed: the Verb is carried out once, and after a restart its end is known", async () => {
-    const rig = await makeRig({ machine, scale });
+    const rig = await makeRig({ machine });
     const { host } = rig;
     const before = host.powerCalls().length;
     const id = await rig.held(verb, gate);
     await rig.killServer();
     await rig.startServer();
-    // It is asked about, holds nothing, and is not known to be done.
-    expect((await rig.operation(id)).outcome).toBe(undefined);
+    // It is asked about, and holds nothing.
     expect((await rig.targets())[0]).toMatchObject({ current: null, last: { id } });
+    // Evidence is waited for 5 s at most: then the Verb goes on, gate or not.
+    if (gate !== "config") expect((await rig.operation(id)).outcome).toBe(undefined);
     await host.openGate(gate);
     const settled = await rig.settled(id);
     expect(settled).toMatchObject({
@@ -57,7 +56,7 @@ describe.each(phases)("$verb, $phase", ({ verb, machine, gate, calls }) => {
   });
 
   it("the line is cut: the Verb is carried out once, and its end is known", async () => {
-    const rig = await makeRig({ machine, scale });
+    const rig = await makeRig({ machine });
     const { host } = rig;
     const before = host.powerCalls().length;
     const id = await rig.held(verb, gate);
