@@ -11,8 +11,8 @@ import { config as machineConfig } from "./vm/qm.ts";
 
 /** The real forced command, as it is installed on a real host. */
 const forcedCommand = join(import.meta.dirname, "../host/breakglass-host");
-/** Thousandths of the forced command's own waits: a cycle takes some four seconds here. */
-const waitScale = 300;
+/** Thousandths of what the forced command waits between two acts: a cycle takes some four seconds here. */
+const pauses = 300;
 /** Forced commands at once; a further one is told so. */
 const callsMax = 16;
 
@@ -42,7 +42,7 @@ export async function startHypervisor(options: HypervisorOptions) {
       `run=${join(dir, "run")}`,
       `state=${join(dir, "state")}`,
       `log=${join(dir, "breakglass-host.log")}`,
-      `scale=${waitScale}`,
+      `pauses=${pauses}`,
       "",
     ].join("\n"),
   );

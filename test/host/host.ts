@@ -30,14 +30,16 @@ export type MachineFault =
   | "screendump";
 
 export interface HostOptions {
-  /** Thousandths of the forced command's waits. */
+  /** Thousandths of the forced command's limits: real ones, save where a test is about reaching one. */
   readonly scale?: number;
+  /** Thousandths of what it merely waits between two acts. */
+  readonly pauses?: number;
   /** Thousandths of qm's waits. */
   readonly qmScale?: number;
 }
 
 /** A folder with a qm of its own (test/host/qm) over a dummy QEMU, and the real forced command pointed at it. */
-export async function makeHost({ scale = 100, qmScale = 20 }: HostOptions = {}) {
+export async function makeHost({ scale = 1000, pauses = 20, qmScale = 20 }: HostOptions = {}) {
   const dir = await mkdtemp(join(tmpdir(), "breakglass-host-test-"));
   const file = (name: string) => join(dir, name);
   const config = file("conf");
@@ -54,6 +56,7 @@ export async function makeHost({ scale = 100, qmScale = 20 }: HostOptions = {}) 
       `state=${file("state")}`,
       `log=${file("log")}`,
       `scale=${unscaled ? 1000 : scale}`,
+      `pauses=${unscaled ? 1000 : pauses}`,
       "",
     ].join("\n"),
   );
