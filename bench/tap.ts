@@ -96,7 +96,7 @@ async function attach(ask: Ask): Promise<{ until(wanted: (news: News) => boolean
     const decoder = new TextDecoder();
     let rest = "";
     for await (const chunk of stream.body!) {
-      const frames = (rest + decoder.decode(chunk as Uint8Array, { stream: true })).split("\n\n");
+      const frames = (rest + decoder.decode(chunk, { stream: true })).split("\n\n");
       rest = frames.pop()!;
       for (const frame of frames) {
         const data = /^event: operation\ndata: (.*)$/m.exec(frame)?.[1];

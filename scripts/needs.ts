@@ -3,6 +3,7 @@ import { existsSync, globSync } from "node:fs";
 /** Which tests need which programs of the system. */
 const needs: Readonly<Record<string, readonly string[]>> = {
   "test/{ssh,power,broker,host}/*.test.ts": ["sshd", "ssh", "perl", "flock"],
+  "test/{install,enroll}/*.test.ts": ["sshd", "ssh", "perl", "flock"],
   "test/agent/*.test.ts": ["bwrap"],
   "test/demo/*.test.ts": ["ssh", "flock"],
   "test/web/*.test.ts": ["chromium"],

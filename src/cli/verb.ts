@@ -14,7 +14,7 @@ import { controlPaths, NobodyThere } from "./control.ts";
 import { HumanLines } from "./human-lines.ts";
 
 /** What a script sees. The hypervisor's own codes (2 to 9, 75) pass through; 0 is given for nothing but done. */
-export const exitCodes = {
+const exitCodes = {
   done: 0,
   refused: 2,
   failed: 1,

@@ -1,7 +1,10 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { onTestFinished } from "vitest";
+import { findKeptFolder } from "../../src/server/ssh/runtime-folder.ts";
 import { scratchFolder } from "../doubles/sessions.ts";
 
 export interface RunningServer {
@@ -45,6 +48,7 @@ export async function startServer(
   onTestFinished(async () => {
     child.kill("SIGKILL");
     await exited;
+    forget(env["BREAKGLASS_DATA_DIR" as keyof typeof env] ?? join(env.HOME, ".local/state/breakglass"));
   });
   let stderr = "";
   child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
@@ -71,6 +75,14 @@ export async function startServer(
       return (await exited)[0];
     },
   };
+}
+
+/** What outlives a server in memory. */
+export function forget(dataDir: string): void {
+  for (const each of [dataDir, join(dataDir, "demo")]) {
+    const kept = findKeptFolder(each);
+    if (kept !== null) rmSync(kept, { recursive: true });
+  }
 }
 
 /** A client that has traded the server's link for a cookie. */

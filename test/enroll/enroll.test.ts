@@ -1,12 +1,15 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { guestPaste } from "../../src/cli/enroll/needs.ts";
 import { startMachine } from "./machine.ts";
 import { makeHypervisor, makeStage } from "./stage.ts";
 
+// Dozens of real connections each; this ends what hangs.
+vi.setConfig({ testTimeout: 300_000 });
+
 test.skipIf(process.getuid?.() !== 0)(
   "from nothing to enrolled over the Operator's own ssh, and what is changed afterwards is seen",
-  { timeout: 300_000 },
   async () => {
     const machine = await startMachine();
     const { login } = machine;
@@ -32,7 +35,7 @@ test.skipIf(process.getuid?.() !== 0)(
     expect(yes.status).toBe(0);
     expect(yes.said).not.toContain("FAIL");
     expect(readFileSync(join(machine.dataDir, "known_hosts"), "utf8")).toContain(
-      machine.hostKey().trim().split("\n").at(-1),
+      machine.asRoot("cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub").trim(),
     );
     // The cluster's file is as it was; the line went to this node's own.
     expect(machine.asRoot("wc -l </etc/pve/priv/authorized_keys; cat /root/.ssh/authorized_keys2")).toMatch(
@@ -55,6 +58,33 @@ test.skipIf(process.getuid?.() !== 0)(
     expect(check.status).toBe(1);
     expect(check.said).toMatch(/FAIL .*bg-observe\): is in group disk/);
     expect(check.said).toMatch(/FAIL .*devvm-power \(root\): forwarding \(-L, -W\) is GRANTED/);
+  },
+);
+
+test.skipIf(process.getuid?.() !== 0)(
+  "the guest's accounts are made by what is printed for pasting, and never out of somebody's account",
+  async () => {
+    const machine = await startMachine();
+    const paste = (...args: readonly string[]) => machine.asRoot(guestPaste(machine.publicKey, args));
+    const admin = ["--from", "any", "--admin", "ana", "--yes"];
+    machine.asRoot("useradd --create-home ben");
+    expect(paste(...admin, "--observe", "ben")).toMatch(/ben is somebody's: its home is its own/);
+    expect(paste(...admin, "--observe", "ana")).toMatch(/must be two/);
+    expect(paste("--from", "any", "--admin", "ana", "--observe", "root", "--yes")).toMatch(/root is root/);
+    expect(paste("--from", "any", "--admin", "'ana;id'", "--yes")).toMatch(/is no account's name/);
+    expect(machine.asRoot("id ana 2>&1; ls -A /home/ben/.ssh 2>&1")).not.toMatch(/uid=|authorized_keys/);
+
+    // What visudo does not accept never gets its name.
+    machine.asRoot("mv /usr/local/bin/visudo /root/visudo; ln -s /bin/false /usr/local/bin/visudo");
+    expect(paste(...admin)).toContain("Stopped: visudo does not accept");
+    expect(machine.asRoot("ls -A /etc/sudoers.d")).toBe("README\n");
+    machine.asRoot("mv /root/visudo /usr/local/bin/visudo");
+
+    expect(paste(...admin, "--observe", "looks")).toContain("Done.");
+    expect(machine.asRoot("id -Gn looks; cat /etc/sudoers.d/breakglass-ana")).toBe(
+      "looks adm systemd-journal\nana ALL=(ALL:ALL) NOPASSWD: ALL\n",
+    );
+    expect(paste(...admin, "--observe", "looks")).toContain("It is so already");
   },
 );
 

@@ -1,6 +1,6 @@
-import { execFileSync, spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -71,8 +71,12 @@ export async function startMachine() {
   return {
     login,
     /** What somebody does there as root. */
-    asRoot: (command: string) =>
-      execFileSync("ssh", ["-F", file("operator_config"), login, command], { encoding: "utf8" }),
+    asRoot(command: string): string {
+      const { stdout, stderr } = spawnSync("ssh", ["-F", file("operator_config"), login, command], {
+        encoding: "utf8",
+      });
+      return stdout + stderr;
+    },
     dataDir: file("data"),
     keyPath: file("keys/console"),
     /** `breakglass enroll devvm …`, and what the Operator types. */
@@ -95,9 +99,7 @@ export async function startMachine() {
       const [status] = (await once(enrolling, "close")) as [number | null];
       return { status, said };
     },
-    hostKey: () =>
-      execFileSync("ssh-keyscan", ["-p", String(port), "-t", "ed25519", "127.0.0.1"], { encoding: "utf8" }),
-    publicKey: () => readFileSync(file("keys/console.pub"), "utf8").trim(),
+    publicKey: operator.publicKey,
   };
 }
 

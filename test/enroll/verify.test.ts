@@ -1,10 +1,13 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { holds, type Fact, type Refusable } from "../../src/cli/enroll/facts.ts";
 import { tell } from "../../src/cli/enroll/tell.ts";
 import { breakglassHost } from "../host/host.ts";
 import { makeHypervisor, makeStage, scriptedGuest } from "./stage.ts";
+
+// Dozens of real programs each; this ends what hangs.
+vi.setConfig({ testTimeout: 300_000 });
 
 /** What does not hold, in a word each. */
 const failures = (facts: readonly Fact[]) =>

@@ -9,7 +9,7 @@ import type { Verb } from "../../src/protocol/verbs.ts";
 import { makeKey, startSshd } from "../doubles/sshd.ts";
 import { startServer, type RunningServer } from "../e2e/server.ts";
 import { breakglassHost, makeHost, until } from "../host/host.ts";
-import { startRelay } from "./relay.ts";
+import { startRelay } from "../doubles/relay.ts";
 
 const token = "a-token-that-is-long-enough-to-pass";
 /** Everything here ends by events; this only ends what hangs. */
@@ -101,5 +101,3 @@ export async function makeRig(options: { readonly machine?: "on" | "off"; readon
     },
   };
 }
-
-export type Rig = Awaited<ReturnType<typeof makeRig>>;

@@ -7,7 +7,8 @@ vi.setConfig({ testTimeout });
 
 let host: Host;
 beforeEach(async () => {
-  host = await makeHost();
+  // Long enough for a busy machine to answer within its limits.
+  host = await makeHost({ scale: 300 });
 });
 afterEach(() => host.end());
 

@@ -28,6 +28,12 @@ const quicken = async () => {
   host = await makeHost({ scale: 10 });
 };
 
+/** For what has to answer, on a busy machine too, and nothing waits. */
+const bePatient = async () => {
+  await host.end();
+  host = await makeHost({ scale: 1000 });
+};
+
 it("starts, cycles into a new process, and stops", async () => {
   const started = await host.run("start");
   expect(started).toMatchObject({
@@ -253,6 +259,7 @@ it.skipIf(!existsSync("/usr/bin/bwrap") && !process.env["CI"])(
 );
 
 it("names what the host cannot do", async () => {
+  await bePatient();
   await host.fault("status", "fail Configuration file 'nodes/pve/qemu-server/102.conf' does not exist");
   expect((await host.run("status")).exit_code).toBe(4);
   await host.mend("status");
@@ -299,7 +306,17 @@ it("says of a lock that no task holds that it may be stale, and never removes it
   expect(host.text("unlocked")).toBe("");
 });
 
+it("does not try a locked machine thrice that was off before the cycle", async () => {
+  await host.configure("lock: migrate");
+  expect(await host.run("cycle")).toMatchObject({
+    exit_code: 3,
+    result: { result: "locked", changed: false },
+  });
+  expect(host.powerCalls()).toEqual(["start 102"]);
+});
+
 it("tells of the lock of a machine that runs already, and does not resume it", async () => {
+  await bePatient();
   await host.run("start");
   await host.configure("lock: backup");
   const started = await host.run("start");
@@ -331,6 +348,7 @@ it.each(["stop", "start", "cycle", "reset"])(
 );
 
 it("cannot do anything to a machine that no node has", async () => {
+  await bePatient();
   await rm(host.file("nodes"), { recursive: true });
   expect(await host.run("stop")).toMatchObject({ exit_code: 4, result: { result: "impossible" } });
 });
@@ -455,6 +473,7 @@ it("reset that hangs is unknown, and leaves no qm with the lock", async () => {
 });
 
 it("shows every fact of a machine by itself", async () => {
+  await bePatient();
   await host.run("start");
   await host.machineFault("qmpstatus", "guest-panicked");
   await host.configure("lock: snapshot");

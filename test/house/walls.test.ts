@@ -17,7 +17,7 @@ import { expect, onTestFinished, test } from "vitest";
 const rows = [
   ["main.ts"],
   ["serve.ts"],
-  ["compose.ts", "demo.ts", "log.ts", "notices.ts", "sides.ts"],
+  ["compose.ts", "demo.ts", "log.ts", "notices.ts", "record.ts", "sides.ts"],
   ["http"],
   ["sessions"],
   ["agent", "broker", "watch"],

@@ -50,15 +50,15 @@ test("an answer is not held for longer than asked", async () => {
 
 test("whoever hangs up while an answer is held leaves nothing behind", async () => {
   const { app, key } = await underWay();
-  let listeners = 0;
+  const listening = Promise.withResolvers<void>();
   const watch = app.power.watch.bind(app.power);
   const stopped = Promise.withResolvers<void>();
   app.power.watch = (listener) => {
-    listeners++;
     const stop = watch(listener);
+    listening.resolve();
     return () => {
       stop();
-      if (--listeners === 0) stopped.resolve();
+      stopped.resolve();
     };
   };
   const leave = new AbortController();
@@ -66,7 +66,7 @@ test("whoever hangs up while an answer is held leaves nothing behind", async () 
     headers: app.authorization,
     signal: leave.signal,
   });
-  while (listeners === 0) await new Promise((resolve) => setImmediate(resolve));
+  await listening.promise;
   leave.abort();
   await expect(held).rejects.toThrow(/abort/);
   await stopped.promise;

@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { onTestFinished } from "vitest";
 import { makeKey } from "../doubles/sshd.ts";
 
@@ -54,7 +54,7 @@ export function makeRoot() {
     bareKey: `${type} ${blob}`,
     configureSshd,
     run(args: readonly string[], input = "") {
-      const { status, stdout, stderr } = spawnSync("host/install", ["--root", root, ...args], {
+      const { status, stdout, stderr } = spawnSync(resolve("host/install"), ["--root", root, ...args], {
         input,
         encoding: "utf8",
         env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },

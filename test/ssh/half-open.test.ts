@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openSsh, type Ssh } from "../../src/server/ssh/ssh.ts";
 import { makeKey, startSshd, type Sshd } from "../doubles/sshd.ts";
-import { startRelay, type Relay } from "./relay.ts";
+import { startRelay, type Relay } from "../doubles/relay.ts";
 
 let dir: string;
 let sshd: Sshd;

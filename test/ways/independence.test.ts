@@ -24,7 +24,6 @@ async function serve(
   const env = { ...machine.env, BREAKGLASS_DATA_DIR: dataDir, ...options.env };
   const server = await startServer({ demo: false, env, ...(options.within && { within: options.within }) });
   onTestFinished(() => options.disk?.thaw());
-  onTestFinished(() => forget(dataDir));
   return { ...server, ask: asking(server) };
 }
 
@@ -37,12 +36,6 @@ function asking({ origin }: RunningServer) {
     });
     return { status: response.status, body: (await response.json()) as Operation };
   };
-}
-
-/** What outlives a server in memory. */
-function forget(dataDir: string): void {
-  const kept = findKeptFolder(dataDir);
-  if (kept !== null) rmSync(kept, { recursive: true });
 }
 
 const spooled = (dataDir: string) => {

@@ -105,15 +105,20 @@ async function look(page: Page, name: string): Promise<void> {
         axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
       }
     ).axe.run();
-    const small = [...document.querySelectorAll("a, input:not([type=hidden])")].filter(
-      (each) => each.getBoundingClientRect().height < 44,
-    );
+    const tappable = [...document.querySelectorAll("a, input:not([type=hidden])")];
+    const small = tappable.filter((each) => each.getBoundingClientRect().height < 44);
     return {
       violations: violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`),
       small: small.map((each) => each.outerHTML),
+      outside: tappable
+        .filter((each) => {
+          const frame = each.closest("section, main")?.getBoundingClientRect();
+          return frame !== undefined && each.getBoundingClientRect().right > frame.right;
+        })
+        .map((each) => each.outerHTML),
       wider: document.documentElement.scrollWidth > document.documentElement.clientWidth,
     };
   });
   await context.close();
-  expect({ name, ...found }).toEqual({ name, violations: [], small: [], wider: false });
+  expect({ name, ...found }).toEqual({ name, violations: [], small: [], outside: [], wider: false });
 }

@@ -7,7 +7,7 @@ import { scratchFolder } from "../doubles/sessions.ts";
 import { makeKey, startSshd } from "../doubles/sshd.ts";
 
 /** One call that has arrived at the hypervisor, and waits for its end there. */
-export interface Call {
+interface Call {
   readonly verb: string;
   /** null: sent as a plain word. */
   readonly job: string | null;

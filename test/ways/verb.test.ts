@@ -4,9 +4,8 @@ import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Operation } from "../../src/protocol/api.ts";
-import { nameOf } from "../../src/server/ssh/runtime-folder.ts";
 import { scratchFolder } from "../doubles/sessions.ts";
-import { startServer } from "../e2e/server.ts";
+import { forget, startServer } from "../e2e/server.ts";
 import { isRoot, mountDisk, recordOf, wholeRecord } from "./disk.ts";
 import { bearerToken, done, off, startMachine, type Machine } from "./machine.ts";
 
@@ -52,7 +51,7 @@ function runVerb(env: Readonly<Record<string, string>>, ...args: string[]): Runn
 
 async function place(machine: Machine, dataDir = scratchFolder()) {
   const env = { ...machine.env, BREAKGLASS_DATA_DIR: dataDir };
-  onTestFinished(() => rmSync(`/dev/shm/bg-${nameOf(dataDir)}-kept`, { recursive: true, force: true }));
+  onTestFinished(() => forget(dataDir));
   return { env, dataDir };
 }
 

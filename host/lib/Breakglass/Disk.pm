@@ -13,10 +13,12 @@ my $limit = \%Breakglass::Settings::limit;
 
 sub new ($class, $settings) { return bless { settings => $settings, durable => 1, hung => {}, begun => {} }, $class }
 
-# `settle` says what became of it.
+# `settle` says what became of it. Never throws: a host that has no more processes or descriptors to give still has a verb to end.
 sub begin ($self, $place, $function) {
   return if $self->{hung}{$place};
-  $self->{begun}{$place} = Breakglass::Task->begin(run => $function, limit_ms => $limit->{disk_ms});
+  my $task = eval { Breakglass::Task->begin(run => $function, limit_ms => $limit->{disk_ms}) };
+  if ($task) { $self->{begun}{$place} = $task }
+  else { $self->{durable} = 0 }
 }
 
 # Waits for all that was begun, together; answers place => what its function printed, of those that succeeded.
@@ -56,14 +58,14 @@ sub claim_record ($self, $id, $line) {
   $self->begin(journal => sub {
     return print read_whole($path) if -e $path;
     make_folders($path);
-    append($path, O_CREAT | O_EXCL, "$line\n");
+    append_durably($path, O_CREAT | O_EXCL, "$line\n");
     sync_folder($path);
   });
 }
 
 sub add_to_record ($self, $id, $line) {
   my $path = $self->record_path($id);
-  $self->begin(journal => sub { append($path, O_CREAT, "$line\n") });
+  $self->begin(journal => sub { append_durably($path, O_CREAT, "$line\n") });
 }
 
 # What the record of a job says; '' when there is none, undef when that cannot be read in time.
@@ -86,8 +88,8 @@ sub keep_evidence ($self, $id, $files, $copies) {
   my $folder = "$self->{settings}{state}/forensics";
   $self->begin(journal => sub {
     make_folders("$folder/$id/verdict");
-    append("$folder/$id/$_", O_CREAT, $files->{$_}) for sort keys %$files;
-    append("$folder/$id/$_", O_CREAT, read_whole($copies->{$_})) for sort keys %$copies;
+    append_durably("$folder/$id/$_", O_CREAT, $files->{$_}) for sort keys %$files;
+    append_durably("$folder/$id/$_", O_CREAT, read_whole($copies->{$_})) for sort keys %$copies;
     sync_folder("$folder/$id");
     require File::Path;
     File::Path::remove_tree(too_many($limit->{forensics_kept_max}, "$folder/$id"));
@@ -100,8 +102,10 @@ sub append ($path, $flags, $text) {
   sysopen my $out, $path, O_WRONLY | O_APPEND | $flags, 0600 or die "$path: $!\n";
   my $written = syswrite $out, $text;
   die "$path: " . (defined $written ? 'cut off' : $!) . "\n" if ($written // -1) != length $text;
-  $out->sync or die "$path: $!\n";
+  return $out;
 }
+
+sub append_durably ($path, $flags, $text) { append($path, $flags, $text)->sync or die "$path: $!\n" }
 
 sub sync_folder ($path) {
   my $folder = $path =~ s{/[^/]*\z}{}r;

@@ -57,7 +57,7 @@ sub probe ($self) {
 # A second look at the counters, and a picture of the screen, last of all: it is what QEMU may choke on.
 sub look_again ($self, $probe_ms) {
   my ($path, $picture) = ($self->{pve}->qmp_path, $self->{picture});
-  my $apart_ms = $self->{settings}->ms('blockstats_apart_ms');
+  my $apart_ms = $self->{settings}->pause_ms('blockstats_apart_ms');
   return Breakglass::Task->begin(limit_ms => $apart_ms + $probe_ms, run => sub {
     Breakglass::Task::nap($apart_ms);
     # A QEMU that knows no format makes a PPM.

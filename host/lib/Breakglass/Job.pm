@@ -188,12 +188,12 @@ sub prune ($settings) {
   @jobs = sort { $b->{at} <=> $a->{at} } @jobs;
   my ($outputs, $bytes, $results) = (0, 0, 0);
   for my $job (@jobs) {
-    my $size = (-s $job->steps_path // 0);
-    $bytes += $size;
+    my $size = -s $job->steps_path;
+    $bytes += $size // 0;
     my $is_old = $now - $job->{at} > $limit->{journal_seconds};
     my $keeps_output = !$is_old && $outputs++ < $limit->{outputs_kept_max} && $bytes <= $limit->{outputs_bytes_max};
     my $keeps_result = !$is_old && $results++ < $limit->{results_kept_max};
-    next if $keeps_output && $keeps_result || !defined $job->ending;
+    next if $keeps_result && ($keeps_output || !defined $size) || !defined $job->ending;
     unlink $job->steps_path, "$job->{folder}/errors";
     next if $keeps_result;
     knows_since($settings, $job->{at}) if !$is_old && $job->{at} > file_time("$settings->{run}/since");

@@ -4,6 +4,7 @@ use v5.36;
 use warnings FATAL => 'all';
 use Breakglass::Clock qw(uptime_ms);
 use Breakglass::Machine;
+use Breakglass::Settings;
 use Breakglass::Steps qw(one_line);
 use Breakglass::Task;
 
@@ -46,9 +47,9 @@ sub word ($key, $text) { return $text =~ /^\s*\Q$key\E: ([a-z0-9-]{1,40})$/m ? $
 sub has_agent ($config) { $config =~ /^agent:\s*(?:enabled=)?1/m }
 
 # Asked of the cluster's own file, since qm status does not tell; undef where that does not answer.
-sub is_ha_managed ($self, $limit_ms) {
+sub is_ha_managed ($self) {
   my $path = $self->{settings}{nodes} =~ s{/[^/]*\z}{/ha/resources.cfg}r;
-  return Breakglass::Task->begin(limit_ms => $limit_ms, run => sub {
+  return Breakglass::Task->begin(limit_ms => $Breakglass::Settings::limit{look_at_ms}, run => sub {
     open my $in, '<', $path or return print 'no';
     local $/;
     my ($properties) = readline($in) =~ /^vm: $self->{vmid}\n((?:[ \t].*\n)*)/m;
@@ -100,13 +101,12 @@ sub start_under_way ($self) {
 # Where the VM lives: ('here'), ('elsewhere', node), ('nowhere', why) or ('unknown', why). Asked only when no process is here:
 # then it may be off, or run on another node.
 sub home ($self) {
-  my $limit_ms = $self->{settings}->ms('status_ms');
-  my $listed = Breakglass::Task->answer_of($limit_ms, sub { print map { "$_\n" } $self->nodes });
+  my $listed = Breakglass::Task->answer_of($Breakglass::Settings::limit{look_at_ms}, sub { print map { "$_\n" } $self->nodes });
   return ('unknown', 'the cluster file system does not answer') unless defined $listed;
   my @nodes = split /\n/, $listed;
   return ('here') if grep { $_ eq this_node() } @nodes;
   return ('elsewhere', one_line($nodes[0])) if @nodes;
-  my $asked = $self->status($limit_ms);
+  my $asked = $self->status($self->{settings}->ms('status_ms'));
   Breakglass::Task::await(undef, $asked);
   return ('here') if $asked->{end} eq 'answered';
   return ('unknown', 'qm status does not answer') if $asked->{end} eq 'hung';

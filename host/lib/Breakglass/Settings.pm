@@ -11,14 +11,14 @@ my %default = (
   run     => '/run/breakglass-host',            # jobs and locks: memory, so that a hung disk cannot hold a verb
   state   => '/var/lib/breakglass-host',        # journal and evidence, kept over a reboot
   log     => '/var/log/breakglass-host.log',
-  scale   => 1000,                              # thousandths: the length of every wait that `ms` answers
+  scale   => 1000,                              # thousandths of every limit in %wait
+  pauses  => 1000,                              # the same of what is merely waited between two acts, in %pause
 );
 
 # Milliseconds; `ms` scales them.
 my %wait = (
   probe_ms             => 5_000,                 # one probe; then it is marked as hung and left
   forensics_ms         => 20_000,                # all probes; then the verb goes on without the rest
-  blockstats_apart_ms  => 5_000,                 # between two looks at the disk counters
   status_ms            => 4_000,                 # one question of `status`; then its fact is "no answer"
   reset_ms             => 30_000,                # qm reset; then the outcome is unknown
   stop_ms              => 150_000,               # qm stop escalates for up to 131 s; then we kill the process ourselves
@@ -29,6 +29,10 @@ my %wait = (
   start_ms             => 300_000,               # the verb `start` waits so long for qm start; then exit 5, and qm start goes on
   verify_ms            => 60_000,                # from qm start's end to a running machine; then exit 8
   ha_ms                => 150_000,               # HA was asked to start it; then exit 5
+);
+# Milliseconds; `pause_ms` scales them.
+my %pause = (
+  blockstats_apart_ms  => 5_000,                 # between two looks at the disk counters
   look_ms              => 100,                   # between two looks at a process that is to end
   verify_apart_ms      => 500,                   # between two looks at a machine that is to run
 );
@@ -38,7 +42,8 @@ my @start_pauses_ms = (0, 5_000, 15_000);
 # Never scaled.
 our %limit = (
   disk_ms                => 1_000,               # what is written to or read from a disk; then the verb goes on and says durable:false
-  look_at_ms             => 1_000,               # the arguments of a process; then they are unknown
+  look_at_ms             => 1_000,               # the arguments of a process, a file of the cluster's; then they are unknown
+  ask_ms                 => 4_000,               # one question to a QEMU that was started; then it is asked again
   revive_seconds         => 600,                 # a dead cycle is started by us only within so long; later a person decides
   journal_seconds        => 86_400,              # a job is known for so long, and its id acts once
   results_kept_max       => 10_000,              # jobs known in memory; beyond it the oldest is forgotten, and journal_seconds shrinks
@@ -67,8 +72,8 @@ sub read ($class, $file) {
     my ($name, $value) = split /=/, $line, 2;
     die 'The configuration has a line that is none of ' . join(', ', sort keys %default) . ".\n"
       unless defined $value && exists $default{$name};
-    if ($name eq 'scale') {
-      die "The configuration has a scale that is no number from 1 to 9999.\n" unless $value =~ /\A[1-9][0-9]{0,3}\z/;
+    if ($name eq 'scale' || $name eq 'pauses') {
+      die "The configuration has a $name that is no number from 1 to 9999.\n" unless $value =~ /\A[1-9][0-9]{0,3}\z/;
     } elsif ($value !~ m{\A/}) {
       die "The configuration has a $name that is no absolute path.\n";
     }
@@ -79,7 +84,9 @@ sub read ($class, $file) {
 
 sub ms ($self, $name) { $wait{$name} * $self->{scale} / 1000 }
 
-sub start_pauses_ms ($self) { map { $_ * $self->{scale} / 1000 } @start_pauses_ms }
+sub pause_ms ($self, $name) { $pause{$name} * $self->{pauses} / 1000 }
+
+sub start_pauses_ms ($self) { map { $_ * $self->{pauses} / 1000 } @start_pauses_ms }
 
 sub path ($self, $name, $vmid) { $self->{$name} =~ s/%s/$vmid/gr }
 

@@ -1,9 +1,8 @@
 package Breakglass::Task;
-# A child that may hang. It is a session of its own, has nothing of ours but its output, and is never waited for beyond its
+# A child that may hang. It is a process group of its own, has nothing of ours but its output, and is never waited for beyond its
 # limit: then it is killed and left, since a process in D state does not even hear that.
 use v5.36;
 use warnings FATAL => 'all';
-use POSIX ();
 use Breakglass::Clock qw(uptime_ms);
 use Breakglass::Settings;
 
@@ -11,6 +10,7 @@ use Breakglass::Settings;
 our $folder;
 my @private;
 my ($woken, $wake);
+my $wnohang = 1;   # sys/wait.h, on every Linux: the module POSIX takes 15 ms to load, which every `status` would pay
 
 # These handles (locks) stay with this process: a forked child, or a QEMU, would hold them for ever.
 sub keep_private (@handles) { push @private, @handles }
@@ -63,7 +63,7 @@ sub nap ($ms) { next_ended(uptime_ms() + $ms) }
 # end: "answered" (code 0), "failed" (code), "hung" (given up, and no code).
 sub has_ended ($self) {
   return 1 if defined $self->{end};
-  if (waitpid($self->{pid}, POSIX::WNOHANG()) == $self->{pid}) {
+  if (waitpid($self->{pid}, $wnohang) == $self->{pid}) {
     $self->{code} = $? & 127 ? 128 + ($? & 127) : $? >> 8;
     $self->{end} = $self->{code} == 0 ? 'answered' : 'failed';
     # Not to its end: what it started may still hold it.
@@ -104,7 +104,7 @@ sub has_more ($pipe) {
 sub become ($run, $out) {
   # Signals are as they would be anywhere else: QEMU inherits them.
   $SIG{$_} = 'DEFAULT' for qw(CHLD HUP PIPE INT TERM);
-  POSIX::setsid();
+  setpgrp;
   close $_ for @private;
   my $code = eval {
     open STDIN, '<', '/dev/null' or die "$!\n";
@@ -117,7 +117,7 @@ sub become ($run, $out) {
     0;
   };
   print $@ unless defined $code;
-  POSIX::_exit($code // 127);
+  exit($code // 127);
 }
 
 # Seen by nobody else and gone with its last user, whatever becomes of us.

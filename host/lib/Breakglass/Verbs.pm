@@ -25,7 +25,7 @@ sub finish ($self, $code, $text, @facts) { die bless { code => $code, text => $t
 
 # Runs it and answers its End, whatever happens in it.
 sub carry_out ($self, $function) {
-  eval { $function->(); 1 } and die 'a verb has ended without an end';
+  eval { $function->(); die "a verb has ended without an end\n" };
   my $end = $@;
   if (ref $end ne 'Breakglass::End') {
     warn $end;
@@ -61,7 +61,7 @@ sub status ($self) {
   my $qm = $pve->status($limit_ms);
   my $agent = $pve->agent_ping($limit_ms);
   my $qmp = defined $machine->{pid} ? Breakglass::Qmp::ask($pve->qmp_path, $limit_ms, ['query-status']) : undef;
-  my $ha = $pve->is_ha_managed($limit_ms);
+  my $ha = $pve->is_ha_managed;
   Breakglass::Task::await(undef, grep { defined } $qm, $agent, $qmp, $ha);
   my $text = $qm->text;
   my %fact = (
@@ -176,8 +176,8 @@ sub start_after_death ($self) {
   $self->{machine}->look;
   $self->phase('starting', 'The worker of this cycle died with the machine off; another one goes on and starts it.');
   # What the first one began goes on without it, and two at once would only be in each other's way.
-  Breakglass::Task::nap($self->{settings}->ms('verify_apart_ms')) while defined $self->{pve}->start_under_way;
-  if ($self->{machine}->look eq 'running' && $self->runs_within($self->{settings}->ms('verify_ms'))) { $self->settle_start('on', '') }
+  Breakglass::Task::nap($self->{settings}->pause_ms('verify_apart_ms')) while defined $self->{pve}->start_under_way;
+  $self->settle_start($self->runs_within($self->{settings}->ms('verify_ms')), '') if $self->{machine}->look eq 'running';
   $self->start_until_it_runs;
 }
 
@@ -191,9 +191,11 @@ sub start_until_it_runs ($self) {
     (my $seen, $said) = eval { $self->switch_on(undef) };
     ($seen, $said) = ('off', "breakglass-host: $@") if $@;
     $self->settle_start($seen, $said);
+    # A machine that we found off is none that we have switched off.
+    $self->settle_refusal($said) if $self->{state_before} eq 'stopped';
     $self->say_phase('off', "Start $try of " . @pauses_ms . ' failed: ' . one_line($said));
   }
-  $self->finish(6, "VM $self->{vmid} is OFF: it was stopped and " . @pauses_ms . ' starts failed (qm: ' . one_line($said) . '). Mend that and start it.');
+  $self->finish(6, "VM $self->{vmid} is OFF: " . @pauses_ms . ' starts failed (qm: ' . one_line($said) . '). Mend that and start it.');
 }
 
 # Of a job that ended with its worker.
@@ -215,8 +217,8 @@ sub switch_off ($self) {
   my $deadline = uptime_ms() + $settings->ms('stop_ms');
   my ($ended_at, $gone_at);
   while (1) {
-    Breakglass::Task::await(uptime_ms() + $settings->ms('look_ms'), $stop);
-    Breakglass::Task::nap($settings->ms('look_ms')) if defined $ended_at;
+    Breakglass::Task::await(uptime_ms() + $settings->pause_ms('look_ms'), $stop);
+    Breakglass::Task::nap($settings->pause_ms('look_ms')) if defined $ended_at;
     $machine->look;
     my $now = uptime_ms();
     $ended_at //= $now if defined $stop->{end};
@@ -237,7 +239,7 @@ sub switch_off ($self) {
     }
   }
   # Only a stop is ever ended like this: it has nothing left to do, and would hold qm's own lock against the start.
-  $self->{pve}->end_act($stop);
+  eval { $self->{pve}->end_act($stop); 1 } or warn $@;
   $self->{changed} = 1;
   $self->phase('off', "VM $vmid is off.");
 }
@@ -254,7 +256,7 @@ sub kill_it ($self) {
   while ($machine->look ne 'stopped') {
     $self->finish(7, "Process $machine->{pid} of VM $vmid cannot be killed (state " . ($machine->{process_state} // 'unknown')
       . "). It was neither unlocked nor started. The host's storage or the host itself needs mending.") if uptime_ms() > $deadline;
-    Breakglass::Task::nap($settings->ms('look_ms'));
+    Breakglass::Task::nap($settings->pause_ms('look_ms'));
   }
   return 1;
 }
@@ -277,7 +279,6 @@ sub switch_on ($self, $limit_ms) {
   my $is_queued = $start->{end} eq 'answered' && Breakglass::Pve::is_queued_by_ha($said);
   my $seen = $self->runs_within($settings->ms($is_queued ? 'ha_ms' : 'verify_ms'), $start->{end} ne 'answered');
   $self->{changed} = 1 if $seen ne 'off';
-  $self->say_phase('running') if $seen eq 'on';
   return ($is_queued && $seen eq 'off' ? 'queued' : $seen, $said);
 }
 
@@ -288,7 +289,7 @@ sub runs_within ($self, $limit_ms, $has_failed = 0) {
   while (1) {
     $machine->look;
     if ($machine->{state} eq 'running') {
-      my $asked = Breakglass::Qmp::ask($self->{pve}->qmp_path, $settings->ms('status_ms'), ['query-status']);
+      my $asked = Breakglass::Qmp::ask($self->{pve}->qmp_path, $Breakglass::Settings::limit{ask_ms}, ['query-status']);
       Breakglass::Task::await(undef, $asked);
       $self->{qmp_says} = Breakglass::Qmp::status_word($asked) // 'nothing';
       return 'on' if $self->{qmp_says} eq 'running';
@@ -296,7 +297,7 @@ sub runs_within ($self, $limit_ms, $has_failed = 0) {
       return 'off';
     }
     last if uptime_ms() > $deadline;
-    Breakglass::Task::nap($settings->ms('verify_apart_ms'));
+    Breakglass::Task::nap($settings->pause_ms('verify_apart_ms'));
   }
   return $machine->{state} eq 'stopped' ? 'off' : 'unverified';
 }
@@ -305,6 +306,7 @@ sub runs_within ($self, $limit_ms, $has_failed = 0) {
 sub settle_start ($self, $seen, $said) {
   my ($vmid, $pid) = ($self->{vmid}, $self->{machine}{pid});
   if ($seen eq 'on') {
+    $self->say_phase('running');
     $self->finish(0, "VM $vmid is running.") if $self->{verb} eq 'start';
     $self->finish(0, "VM $vmid was off and is running again, in a new process (" . ($self->{pid_before} // 'none') . " before, $pid now).");
   }

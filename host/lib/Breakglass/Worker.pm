@@ -3,7 +3,6 @@ package Breakglass::Worker;
 use v5.36;
 use warnings FATAL => 'all';
 use IO::Handle ();
-use POSIX ();
 use Breakglass::Clock qw(boot_id uptime_seconds);
 use Breakglass::Disk;
 use Breakglass::Job;
@@ -14,6 +13,8 @@ use Breakglass::Verbs;
 
 # The phases of a cycle in which the machine is off by our doing.
 my %is_off_in = (off => 1, starting => 1);
+# Looks at who owns the VM, until that is known; then it is nobody that we know.
+my ($owner_looks_max, $owner_looks_apart_ms) = (20, 50);
 
 # Carries out a job that was just claimed, or one whose worker died when the machine was off: that one is only started.
 sub begin ($job, $call, $only_start = 0) {
@@ -24,6 +25,7 @@ sub begin ($job, $call, $only_start = 0) {
     $job->release;
     return;
   }
+  require POSIX;
   POSIX::setsid();
   $SIG{$_} = 'IGNORE' for qw(HUP PIPE INT TERM);
   # The caller's own children are not ours.
@@ -36,7 +38,7 @@ sub begin ($job, $call, $only_start = 0) {
     carry_out($job, $call, $only_start);
     1;
   } or warn $@;
-  POSIX::_exit(0);
+  exit 0;
 }
 
 sub carry_out ($job, $call, $only_start) {
@@ -54,7 +56,8 @@ sub carry_out ($job, $call, $only_start) {
   } else {
     $end = $verbs->carry_out(sub {
       $verbs->phase('asked');
-      $verbs->busy(holder($job)) unless $job->own_vm;
+      my $holder = own_vm_or_name($job);
+      $verbs->busy($holder) if defined $holder;
       $verbs->begin_mutating;
     });
   }
@@ -97,13 +100,15 @@ sub close_job ($job, $call, $disk, $steps, $verbs, $end) {
   return $line;
 }
 
-# Whoever owns the VM writes its id right after it has the lock.
-sub holder ($job) {
-  for (1 .. 20) {
+# The id of the job that owns the VM, at once; undef when we do. An owner that has ended is about to let go, and one that has just
+# begun writes its id right after it has the lock.
+sub own_vm_or_name ($job) {
+  for (1 .. $owner_looks_max) {
+    return undef if $job->own_vm;
     my $id = Breakglass::Job::owner_of($job->{settings}, $job->{vmid});
     my $owner = defined $id ? Breakglass::Job->find($job->{settings}, $id) : undef;
     return $id if $owner && !defined $owner->ending;
-    Breakglass::Task::nap(50);
+    Breakglass::Task::nap($owner_looks_apart_ms);
   }
   return 'another job';
 }

@@ -59,7 +59,7 @@ export interface Identity {
 }
 
 /** By which logs are read. */
-export const observerGroups: readonly string[] = ["adm", "systemd-journal"];
+const observerGroups: readonly string[] = ["adm", "systemd-journal"];
 /** From each of these the way to root is short. */
 const rootlikeGroups: ReadonlySet<string> = new Set([
   "root",

@@ -35,10 +35,12 @@ export async function installThere(there: {
   child.stdin.on("error", () => {});
   child.stdin.write(files);
   child.stdin.write(`${publicKey}\n`);
+  let heard = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     process.stdout.write(text);
+    heard = (heard + text).slice(-question.length);
     // Not before: until it has logged in the terminal is ssh's.
-    if (text.endsWith("[y/N] ")) void readLine().then((answer) => child.stdin.end(`${answer}\n`));
+    if (heard === question) void readLine().then((answer) => child.stdin.end(`${answer}\n`));
   });
   return new Promise((resolve, reject) => {
     child.once("error", reject);
@@ -46,5 +48,7 @@ export async function installThere(there: {
   });
 }
 
+/** How both programs end when they ask. */
+const question = "Do it? [y/N] ";
 /** What lies in host/ is some 100 kB. */
 const filesBytesMax = 16 * 1024 * 1024;

@@ -31,20 +31,23 @@ export function openControl(deps: {
     }
     rmSync(path, { force: true });
     server.once("error", reject);
+    // Bound at once, and never open to others, not even for a moment.
+    const umask = process.umask(0o177);
     server.listen(path, () => {
       try {
         chmodSync(path, 0o600);
-        resolve({
-          close() {
-            server.close();
-            server.closeAllConnections();
-          },
-        });
       } catch (error) {
         // A door that others could open is none.
         server.close();
-        reject(error);
+        return reject(error);
       }
+      resolve({
+        close() {
+          server.close();
+          server.closeAllConnections();
+        },
+      });
     });
+    process.umask(umask);
   });
 }

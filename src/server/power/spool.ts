@@ -137,8 +137,8 @@ export async function readSpooled(path: string): Promise<readonly Body[]> {
   const lines = (await readFile(path, "utf8")).split("\n");
   return lines.flatMap((line) => {
     try {
-      const body: unknown = JSON.parse(line);
-      return typeof body === "object" && body !== null && "kind" in body ? [body as Body] : [];
+      const body = JSON.parse(line) as Body | null;
+      return typeof body?.kind === "string" ? [body] : [];
     } catch {
       return [];
     }

@@ -52,7 +52,14 @@ export function powerRoutes({ power, clock, defaultTarget }: PowerRoutesDeps): H
         await within(clock, wait * 1000, Promise.race([news.promise, gone(c.env.outgoing)]));
         operation = await findOperation({ power, clock }, id);
       }
-      return c.json<Operation>({ ...operation, output: operation.output.slice(after) });
+      const { forensics, ...rest } = operation;
+      // Who follows it gets the evidence once, at its end: it is larger than all the rest.
+      const isFollowed = news !== null && operation.outcome === undefined;
+      return c.json<Operation>({
+        ...rest,
+        output: operation.output.slice(after),
+        ...(forensics && !isFollowed && { forensics }),
+      });
     } finally {
       news?.stop();
     }

@@ -1,11 +1,15 @@
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 
-/** A way between ssh and sshd that can go deaf as a lost network does: nothing passes, and nobody is told. */
+/** A network between ssh and sshd. */
 export interface Relay {
   /** On 127.0.0.1. */
   readonly port: number;
-  /** From now on nothing passes on the connections that there are; "all": nor on any new one. */
+  /** The connections of now are gone, as when a network is cut and says so. */
+  cut(): void;
+  /** Nothing passes on the connections of now, and nobody is told, as behind a router that forgot them; "all": nor on new ones. */
   goDeaf(which?: "present" | "all"): void;
+  /** New connections are refused until what this answers is called. */
+  refuse(): () => void;
   close(): Promise<void>;
 }
 
@@ -13,7 +17,9 @@ export async function startRelay(to: number): Promise<Relay> {
   const pairs = new Set<{ deaf: boolean }>();
   const sockets = new Set<Socket>();
   let deafToNew = false;
+  let refusing = false;
   const server = createServer((near) => {
+    if (refusing) return void near.destroy();
     const far = connect(to, "127.0.0.1");
     const pair = { deaf: deafToNew };
     pairs.add(pair);
@@ -31,14 +37,22 @@ export async function startRelay(to: number): Promise<Relay> {
     }
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+  };
   return {
     port: (server.address() as AddressInfo).port,
+    cut,
     goDeaf(which = "present") {
       for (const pair of pairs) pair.deaf = true;
       deafToNew = which === "all";
     },
+    refuse() {
+      refusing = true;
+      return () => (refusing = false);
+    },
     async close() {
-      for (const socket of sockets) socket.destroy();
+      cut();
       await new Promise((resolve) => server.close(resolve));
     },
   };
