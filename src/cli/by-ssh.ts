@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { join } from "node:path";
 import type { Operation } from "../protocol/api.ts";
 import { systemClock, within } from "../server/clock.ts";
 import type { Config } from "../server/config/config.ts";
@@ -25,10 +26,12 @@ export async function askOverSsh(
   tell: { readonly show: (output: string) => void; readonly say: (sentence: string) => void },
 ): Promise<Operation> {
   const { show, say } = tell;
+  const kept = keptFolder(config.dataDir);
   const ssh = await openSsh({
     hosts: sshHosts(config.targets, {}),
     keyPath: config.keyPath ?? undefined,
     knownHostsDir: config.dataDir,
+    knownHostsCopy: kept === null ? undefined : join(kept, "known_hosts"),
     path,
     log: say,
   });
