@@ -211,12 +211,13 @@ export async function compose({
     }),
     onChange: (all) => streams.targetsChanged(all),
   });
-  /** Offered until the disk takes it; until then it is in the spool as well. */
+  const unaudited = new Map<OperationId, () => void>();
+  /** Offered until the disk takes it; until then the Operation stays in the spool, whose bringing in would audit it. */
   const auditVerb = async (id: OperationId, fact: AuditFact) => {
-    const release = mirror?.keep(id, null);
     while (!(await audit.record(fact)))
       await new Promise<void>((resolve) => clock.after(auditAgainMs, resolve));
-    release?.();
+    unaudited.get(id)?.();
+    unaudited.delete(id);
   };
   const streams = new Streams({
     store,
@@ -230,9 +231,12 @@ export async function compose({
     streams.operationChanged(news);
     if (news.output !== undefined) return;
     watch.changed();
+    const { id } = news.operation;
+    // From the asking on: whatever ends this process before the audit entry is on disk, the next one writes it.
+    if (mirror !== undefined && !unaudited.has(id)) unaudited.set(id, mirror.keep(id, null));
     const fact = verbFact(news.operation);
     if (fact === null) return;
-    void auditVerb(news.operation.id, fact);
+    void auditVerb(id, fact);
     watch.lookNow(news.operation.target);
   });
 

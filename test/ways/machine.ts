@@ -55,8 +55,11 @@ export async function startMachine(): Promise<Machine> {
 
   const server = createServer((socket) => {
     sockets.add(socket);
+    // A server that is killed takes its calls along; the interface tells of that as well.
     socket.on("error", () => {});
-    createInterface({ input: socket }).once("line", (asked) => answer(asked, socket));
+    createInterface({ input: socket })
+      .on("error", () => {})
+      .once("line", (asked) => answer(asked, socket));
   }).listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));
   const command = join(dir, "command");
