@@ -46,6 +46,8 @@ export class FakeServer {
   readonly sessions: SessionSummary[] = [];
   readonly logs = new Map<SessionId, unknown[]>();
   readonly operations = new Map<string, Operation>();
+  /** What the machine showed before it was touched: a PNG. */
+  screen: Buffer = Buffer.alloc(0);
   readonly requests: { readonly method: string; readonly path: string; readonly body: unknown }[] = [];
   /** One per request to a path that begins so, used up in order. */
   readonly twists: { readonly path: string; readonly twist: Twist }[] = [];
@@ -122,7 +124,8 @@ export class FakeServer {
     const after: Operation = { ...before, ...change, output: before.output + (text ?? "") };
     this.operations.set(id, after);
     const output = text === undefined ? {} : { output: { from: before.output.length, text } };
-    this.frame("operation", { operation: { ...after, output: "" }, ...output });
+    const { forensics: _, ...told } = after;
+    this.frame("operation", { operation: { ...told, output: "" }, ...output });
   }
 
   get attached(): number {
@@ -170,6 +173,10 @@ export class FakeServer {
     if (url.pathname.startsWith("/api/mend")) return json(response, 200, {});
     const operation = /^\/api\/operations\/([^/]+)$/.exec(url.pathname)?.[1];
     if (operation !== undefined) return json(response, 200, this.operations.get(operation));
+    if (/^\/api\/operations\/[^/]+\/screen$/.test(url.pathname)) {
+      response.writeHead(200, { "content-type": "image/png" });
+      return void response.end(this.screen);
+    }
     const target = /^\/api\/targets\/([^/]+)\/operations$/.exec(url.pathname)?.[1];
     if (target !== undefined) return this.#operate(target, body as OperationRequest, response);
     if (url.pathname.endsWith("/host-key")) {

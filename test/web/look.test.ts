@@ -1,7 +1,9 @@
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import type { Page } from "playwright-core";
 import { describe, expect, test } from "vitest";
+import type { Forensics } from "../../src/protocol/forensics.ts";
 import { shot, type Size } from "./browser.ts";
 import type { FakeServer } from "./fake-server.ts";
 import { rig } from "./rig.ts";
@@ -62,11 +64,17 @@ describe.each(["phone", "desk"] satisfies Size[])(
       } as const;
       server.progress(
         id!,
-        { outcome, exit_code: 6, settled_at: new Date().toISOString() },
+        { outcome, exit_code: 6, settled_at: new Date().toISOString(), forensics: gathered },
         "start failed three times\n",
       );
       await page.getByText("The machine is OFF", { exact: true }).first().waitFor();
       await look(page, `cycle-off-${size}`, errors);
+      server.screen = readFileSync("src/web/public/icon-512.png");
+      await page.getByText("Evidence", { exact: true }).click();
+      await page.getByText("qm-config").click();
+      await page.getByText("name: devvm").waitFor();
+      await page.getByRole("img", { name: "The machine's screen before it was touched" }).waitFor();
+      await look(page, `forensics-${size}`, errors);
     });
 
     test("when the machine has stalled, with the evidence, and the line is lost", async () => {
@@ -186,6 +194,18 @@ describe.each(["phone", "desk"] satisfies Size[])(
     });
   },
 );
+
+const gathered: Forensics = {
+  id: "20261120T094102Z-102-4711",
+  verdict: "io-stall-suspected",
+  screen: true,
+  probes: [
+    { probe: "qm-config", end: "answered", output: "agent: 1\nname: devvm\n" },
+    { probe: "guest-agent", end: "hung", output: "" },
+    { probe: "qmp-blockstats-1", end: "answered", output: '{"return": []}', bytes: 48_000 },
+    { probe: "qm-pending", end: "failed", output: "ipcc_send_rec[1] failed: Connection refused" },
+  ],
+};
 
 const cycleOutput = `forensics: kept as f-20261120-094102
 stop: asked QEMU to quit
