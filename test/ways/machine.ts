@@ -1,16 +1,16 @@
-import { writeFileSync } from "node:fs";
+import { existsSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { onTestFinished } from "vitest";
+import { keptFolder } from "../../src/server/ssh/runtime-folder.ts";
 import { scratchFolder } from "../doubles/sessions.ts";
 import { makeKey, startSshd } from "../doubles/sshd.ts";
 
 /** One call that has arrived at the hypervisor, and waits for its end there. */
 interface Call {
   readonly verb: string;
-  /** null: sent as a plain word. */
-  readonly job: string | null;
+  readonly job: string;
   /** A line on stdout. */
   say(line: string): void;
   /** The closing machine line, and the exit code. */
@@ -23,6 +23,8 @@ export const off = { result: "off", code: 6, state: "stopped" } as const;
 export interface Machine {
   /** The settings of a server whose only machine this is. */
   readonly env: Readonly<Record<string, string>>;
+  /** Its host key is known there from now on: on disk where that is a folder, and in what a server before left in memory. */
+  knownIn(dataDir: string): void;
   /** The next mutating call that nobody has taken yet. Everything else is answered by itself. */
   next(): Promise<Call>;
   /** Every mutating call that came. */
@@ -51,7 +53,7 @@ export async function startMachine(): Promise<Machine> {
   const untaken: Call[] = [];
   const waiting: ((call: Call) => void)[] = [];
   const sockets = new Set<Socket>();
-  const jobs = new Map<string, string[]>();
+  const jobs = new Map<string, Job>();
 
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -80,45 +82,36 @@ export async function startMachine(): Promise<Machine> {
     const [first = "", ...rest] = asked.split(" ");
     const [verb = "", job = null] = first === "v2" ? rest : [first];
     const write = (line: string) => void socket.write(`${line}\n`);
+    const known = jobs.get(job ?? "");
+    if (known !== undefined) return known.follow(write);
     if (verb === "hello" || verb === "status" || verb === "forensics") {
       if (verb !== "hello") write(`${verb}: running`);
       write(final(verb, job, { ...done, changed: false }));
       return write("exit 0");
     }
-    if (verb === "attach" || (job !== null && jobs.has(job))) return follow(job, write);
-    const said: string[] = [];
-    if (job !== null) jobs.set(job, said);
-    const tell = (line: string) => {
-      said.push(line);
-      write(line);
-    };
-    const call: Call = {
-      verb,
-      job,
-      say: tell,
-      end(result) {
-        tell(final(verb, job, { ...result, changed: true }));
-        tell(`exit ${result.code}`);
-      },
-    };
-    calls.push(call);
+    if (verb === "attach" || job === null) {
+      write(final(verb, job, { result: "absent", code: 9, state: "unknown" }));
+      return write("exit 9");
+    }
+    const begun = new Job(verb, job);
+    jobs.set(job, begun);
+    begun.follow(write);
+    calls.push(begun);
     const taker = waiting.shift();
-    if (taker) taker(call);
-    else untaken.push(call);
-  }
-
-  /** What a job has said so far, to whoever comes back to it. */
-  function follow(job: string | null, write: (line: string) => void): void {
-    const said = jobs.get(job ?? "");
-    for (const line of said ?? [
-      final("attach", job, { result: "absent", code: 9, state: "unknown" }),
-      "exit 9",
-    ])
-      write(line);
+    if (taker) taker(begun);
+    else untaken.push(begun);
   }
 
   return {
     calls,
+    knownIn(dataDir) {
+      const line = `[127.0.0.1]:${sshd.port} ${sshd.hostPublicKey}\n`;
+      const onDisk = join(dataDir, "known_hosts");
+      // Not written twice: by then the disk may hang.
+      if (existsSync(onDisk)) return;
+      if (statSync(dataDir, { throwIfNoEntry: false })?.isDirectory()) writeFileSync(onDisk, line);
+      writeFileSync(join(keptFolder(dataDir)!, "known_hosts"), line);
+    },
     next() {
       const call = untaken.shift();
       return call ? Promise.resolve(call) : new Promise((resolve) => waiting.push(resolve));
@@ -133,6 +126,47 @@ export async function startMachine(): Promise<Machine> {
   };
 }
 
+/** A Job as the host's side keeps it: told from its beginning to whoever follows, then live. */
+class Job implements Call {
+  readonly verb: string;
+  readonly job: string;
+  readonly #said: string[] = [];
+  readonly #followers = new Set<(line: string) => void>();
+  #seq = 0;
+
+  constructor(verb: string, job: string) {
+    this.verb = verb;
+    this.job = job;
+    this.#step("asked");
+  }
+
+  follow(write: (line: string) => void): void {
+    for (const line of this.#said) write(line);
+    this.#followers.add(write);
+  }
+
+  say(line: string): void {
+    this.#tell(line);
+    this.#step("stopping");
+  }
+
+  end(result: Parameters<Call["end"]>[0]): void {
+    this.#tell(final(this.verb, this.job, { ...result, changed: true }, this.#seq));
+    this.#tell(`exit ${result.code}`);
+  }
+
+  #step(phase: string): void {
+    this.#tell(
+      `BG1 ${JSON.stringify({ seq: this.#seq++, job: this.job, phase, state: "running", changed: false })}`,
+    );
+  }
+
+  #tell(line: string): void {
+    this.#said.push(line);
+    for (const write of this.#followers) write(line);
+  }
+}
+
 function final(
   verb: string,
   job: string | null,
@@ -142,9 +176,10 @@ function final(
     state,
     changed = false,
   }: { readonly result: string; readonly code: number; readonly state: string; readonly changed?: boolean },
+  seq = 0,
 ): string {
   const line = {
-    seq: 0,
+    seq,
     job,
     verb,
     vmid: 102,
