@@ -22,6 +22,7 @@ async function serve(
   } = {},
 ) {
   const env = { ...machine.env, BREAKGLASS_DATA_DIR: dataDir, ...options.env };
+  machine.knownIn(dataDir);
   const server = await startServer({ demo: false, env, ...(options.within && { within: options.within }) });
   onTestFinished(() => options.disk?.thaw());
   return { ...server, ask: asking(server) };

@@ -1,8 +1,9 @@
-import { writeFileSync } from "node:fs";
+import { existsSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { onTestFinished } from "vitest";
+import { keptFolder } from "../../src/server/ssh/runtime-folder.ts";
 import { scratchFolder } from "../doubles/sessions.ts";
 import { makeKey, startSshd } from "../doubles/sshd.ts";
 
@@ -23,6 +24,8 @@ export const off = { result: "off", code: 6, state: "stopped" } as const;
 export interface Machine {
   /** The settings of a server whose only machine this is. */
   readonly env: Readonly<Record<string, string>>;
+  /** Its host key is known there from now on: on disk where that is a folder, and in what a server before left in memory. */
+  knownIn(dataDir: string): void;
   /** The next mutating call that nobody has taken yet. Everything else is answered by itself. */
   next(): Promise<Call>;
   /** Every mutating call that came. */
@@ -116,6 +119,14 @@ export async function startMachine(): Promise<Machine> {
 
   return {
     calls,
+    knownIn(dataDir) {
+      const line = `[127.0.0.1]:${sshd.port} ${sshd.hostPublicKey}\n`;
+      const onDisk = join(dataDir, "known_hosts");
+      // Not written twice: by then the disk may hang.
+      if (existsSync(onDisk)) return;
+      if (statSync(dataDir, { throwIfNoEntry: false })?.isDirectory()) writeFileSync(onDisk, line);
+      writeFileSync(join(keptFolder(dataDir)!, "known_hosts"), line);
+    },
     next() {
       const call = untaken.shift();
       return call ? Promise.resolve(call) : new Promise((resolve) => waiting.push(resolve));

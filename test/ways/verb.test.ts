@@ -51,6 +51,7 @@ function runVerb(env: Readonly<Record<string, string>>, ...args: string[]): Runn
 
 async function place(machine: Machine, dataDir = scratchFolder()) {
   const env = { ...machine.env, BREAKGLASS_DATA_DIR: dataDir };
+  machine.knownIn(dataDir);
   onTestFinished(() => forget(dataDir));
   return { env, dataDir };
 }
