@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import { closeSync, openSync, readFileSync, readlinkSync, readdirSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { connect } from "node:net";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { kill, lives, makeHost, testTimeout, until, type Host } from "./host.ts";
 import { openQmp, readOperations } from "./qmp.ts";
@@ -326,6 +327,20 @@ it("admits one QMP client at a time", async () => {
   expect(greeted).toBe(false);
   first.end();
   (await second).end();
+});
+
+it("turns clients away while others wait for a silent monitor, and qm says so", async () => {
+  await host.qm("start", "102");
+  await host.freeze();
+  const waiting = Array.from({ length: 4 }, () => connect(host.qmp()));
+  // Some are let in to wait, the others are turned away themselves.
+  await Promise.all(waiting.map((socket) => once(socket, "connect").catch(() => {})));
+  const { exit_code, stderr } = await host.qm("reset", "102");
+  expect(exit_code).toBe(255);
+  expect(stderr).toMatch(/failed - unable to connect to VM 102 qmp socket - timeout after \d+ retries\n$/);
+  expect(await host.qm("status", "102")).toEqual(says("status: running\n"));
+  expect((await host.qm("stop", "102")).exit_code).toBe(0);
+  for (const socket of waiting) socket.destroy();
 });
 
 it("falls silent when it is reset over hung storage", async () => {
