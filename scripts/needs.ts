@@ -2,11 +2,12 @@ import { existsSync, globSync } from "node:fs";
 
 /** Which tests need which programs of the system. */
 const needs: Readonly<Record<string, readonly string[]>> = {
-  "test/{ssh,power,broker,host}/*.test.ts": ["sshd", "ssh", "perl", "flock"],
-  "test/{install,enroll}/*.test.ts": ["sshd", "ssh", "perl", "flock"],
+  "test/{ssh,power,broker,host,faults,ways,install,enroll}/*.test.ts": ["sshd", "ssh", "perl", "flock"],
+  "test/house/host.test.ts": ["shellcheck", "perl"],
   "test/agent/*.test.ts": ["bwrap"],
-  "test/demo/*.test.ts": ["ssh", "flock"],
+  "test/demo/*.test.ts": ["ssh", "perl", "flock"],
   "test/web/*.test.ts": ["chromium"],
+  "test/ways/look.test.ts": ["chromium"],
   "test/e2e/*.test.ts": ["chromium", "ssh", "bwrap"],
 };
 

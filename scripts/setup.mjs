@@ -100,15 +100,22 @@ function buildPage() {
 
 /** What `start` needs of the system, and what the tests need beyond it: program and Debian package. */
 function installPrograms() {
-  const forStart = { ssh: "openssh-client", "ssh-agent": "openssh-client", bwrap: "bubblewrap" };
+  const forStart = {
+    ssh: "openssh-client",
+    "ssh-agent": "openssh-client",
+    "ssh-keyscan": "openssh-client",
+    bwrap: "bubblewrap",
+    perl: "perl",
+    flock: "util-linux",
+  };
   const forTest = {
     ...forStart,
     sshd: "openssh-server",
     chromium: "chromium",
     shellcheck: "shellcheck",
-    perl: "perl",
-    flock: "util-linux",
     ps: "procps",
+    "mkfs.ext4": "e2fsprogs",
+    mount: "mount",
   };
   const wanted = purpose === "test" ? forTest : forStart;
   const missing = Object.entries(wanted).filter(([program]) => !onPath(program));

@@ -12,7 +12,7 @@ import { absentStore } from "../server/store/absent.ts";
 import type { Store } from "../server/store/store.ts";
 import { Refused, type Asking } from "./by-server.ts";
 
-/** Accepted host keys are written to the data directory, which may hang: then they are learned anew. */
+/** Closing brings known_hosts to disk, which may hang; this process has learned nothing that could be lost. */
 const closeMs = 1_000;
 
 /**
@@ -40,7 +40,7 @@ export async function askOverSsh(
     targets: hypervisors({ ssh, clock: systemClock, resendMs: verbTimeoutMs }, config.targets),
     // Nobody stays to see whether a Reset was a cure.
     comesBack: new Map(),
-    store: await openSpool(config.dataDir, say),
+    store: await openSpool(spoolFolders(config.dataDir, kept), verb === "status" ? () => {} : say),
     clock: systemClock,
     newId: randomUUID,
     verbTimeoutMs,
@@ -61,9 +61,12 @@ export async function askOverSsh(
   }
 }
 
-async function openSpool(dataDir: string, say: (sentence: string) => void): Promise<Store> {
+async function openSpool(
+  folders: ReturnType<typeof spoolFolders>,
+  say: (sentence: string) => void,
+): Promise<Store> {
   try {
-    const folder = await writableSpool(systemClock, spoolFolders(dataDir, keptFolder(dataDir)));
+    const folder = await writableSpool(systemClock, folders);
     say(`It is spooled in ${folder}, and recorded by the next start of the server.`);
     return spoolStore(folder);
   } catch (error) {

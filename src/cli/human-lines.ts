@@ -10,8 +10,8 @@ export class HumanLines {
   }
 
   add(text: string): void {
-    const whole = (this.#begun + text).lastIndexOf("\n") + 1;
     const all = this.#begun + text;
+    const whole = all.lastIndexOf("\n") + 1;
     this.#begun = all.slice(whole);
     const shown = humanLines(all.slice(0, whole));
     if (shown !== "") this.#print(shown);

@@ -9,7 +9,7 @@ breakglass demo          the same, with the demo machine when nothing is configu
 breakglass link          print a one-time link to the running server's page
 breakglass verb VERB     send a verb: through the running server, or straight over SSH without one
                          [--target NAME] [--json]
-breakglass enroll        make a machine reachable for rescues, and prove it
+breakglass enroll TARGET make a machine reachable for rescues, and prove it
 `;
 
 const { positionals } = parseArgs({ allowPositionals: true, strict: false });

@@ -52,7 +52,12 @@ export async function runVerb(args: readonly string[], env: NodeJS.ProcessEnv): 
     report(operation, json);
     return exitCodeOf(operation);
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
+    if (!(error instanceof Refused)) {
+      say(
+        `${verb} broke off here (${(error as Error).message}). It may have been carried out: ask for status before you act again.`,
+      );
+      return exitCodes.unknown;
+    }
     if (json) process.stdout.write(`${JSON.stringify({ detail: error.message })}\n`);
     else say(error.message);
     return error.busy ? exitCodes.busy : exitCodes.refused;
@@ -108,7 +113,7 @@ function endOnInterrupt({ verb, target, key }: Asking): void {
   const end = () => {
     say(
       verbs[verb].mutating
-        ? `\nNobody watches any more, but ${verb} on ${target} goes on (operation ${key}). See \`breakglass verb status --target ${target}\`, the page or /rescue/operation/${key}.`
+        ? `\nNobody watches any more, but ${verb} on ${target} goes on if it was sent (operation ${key}). See \`breakglass verb status --target ${target}\`, the page or /rescue/operation/${key}.`
         : `\n${verb} was called off. It changes nothing.`,
     );
     killAll();
@@ -125,7 +130,7 @@ function report(operation: Operation, json: boolean): void {
   const { headline, detail } = outcomeWords(verb, outcome);
   if (outcome.kind !== "done" || verbs[verb].mutating)
     say(detail === "" ? headline : `${headline} ${detail}`);
-  if (!durable) say("It could not be recorded in time (durable: false).");
+  if (!durable) say("It is not on record yet (durable: false). The verb itself is not touched by that.");
 }
 
 function exitCodeOf({ outcome, exit_code }: Operation): number {

@@ -40,7 +40,7 @@ export function outcomeWords(verb: Verb, outcome: Outcome): OutcomeWords {
       return {
         tone: "warning",
         headline: "Busy. Nothing was done.",
-        detail: `Another operation holds the machine: ${outcome.holder}.`,
+        detail: `Another job holds the machine: ${outcome.holder}. Wait for its end, or ask for status.`,
       };
     case "failed":
       if (outcome.code === 6)

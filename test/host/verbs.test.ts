@@ -28,12 +28,6 @@ const quicken = async () => {
   host = await makeHost({ scale: 10 });
 };
 
-/** For what has to answer, on a busy machine too, and nothing waits. */
-const bePatient = async () => {
-  await host.end();
-  host = await makeHost({ scale: 1000 });
-};
-
 it("starts, cycles into a new process, and stops", async () => {
   const started = await host.run("start");
   expect(started).toMatchObject({
@@ -123,6 +117,7 @@ it("kills the process when qm stop hangs, and ends that qm", async () => {
 });
 
 it("does not take qm's word for on", async () => {
+  await quicken();
   await host.fault("start", "lie");
   expect(await host.run("start")).toMatchObject({
     exit_code: 6,
@@ -163,6 +158,7 @@ it("never ends a qm start that hangs, and does not say what it does not know", a
 });
 
 it("does not call a machine started that stays in prelaunch", async () => {
+  await quicken();
   await writeFile(host.file("qmpstatus"), "prelaunch");
   expect(await host.run("start")).toMatchObject({ exit_code: 8, result: { result: "unverified" } });
 });
@@ -259,7 +255,6 @@ it.skipIf(!existsSync("/usr/bin/bwrap") && !process.env["CI"])(
 );
 
 it("names what the host cannot do", async () => {
-  await bePatient();
   await host.fault("status", "fail Configuration file 'nodes/pve/qemu-server/102.conf' does not exist");
   expect((await host.run("status")).exit_code).toBe(4);
   await host.mend("status");
@@ -316,7 +311,6 @@ it("does not try a locked machine thrice that was off before the cycle", async (
 });
 
 it("tells of the lock of a machine that runs already, and does not resume it", async () => {
-  await bePatient();
   await host.run("start");
   await host.configure("lock: backup");
   const started = await host.run("start");
@@ -348,7 +342,6 @@ it.each(["stop", "start", "cycle", "reset"])(
 );
 
 it("cannot do anything to a machine that no node has", async () => {
-  await bePatient();
   await rm(host.file("nodes"), { recursive: true });
   expect(await host.run("stop")).toMatchObject({ exit_code: 4, result: { result: "impossible" } });
 });
@@ -473,7 +466,6 @@ it("reset that hangs is unknown, and leaves no qm with the lock", async () => {
 });
 
 it("shows every fact of a machine by itself", async () => {
-  await bePatient();
   await host.run("start");
   await host.machineFault("qmpstatus", "guest-panicked");
   await host.configure("lock: snapshot");

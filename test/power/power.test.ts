@@ -207,7 +207,7 @@ test("after a restart what was open is asked about, what settled is history, and
   const { power, hypervisor } = stage({ memory });
   await power.recover();
   const asked = await hypervisor.next();
-  expect(asked).toMatchObject({ how: "attach", verb: "stop", job: open.key });
+  expect(asked).toMatchObject({ how: "attach", job: open.key });
   asked.answer({ exit_code: null, stderr: "Nobody knows.\n" });
   const [last, first] = power.history("devvm");
   await expect

@@ -69,7 +69,7 @@ export class MemoryStore implements Pick<Store, "append" | "head" | "read"> {
 export interface Call {
   /** "attach" asks what became of a Verb that was sent before. */
   readonly how: "run" | "attach";
-  readonly verb: Verb;
+  readonly verb: Verb | null;
   readonly job: OperationId;
   readonly say: (text: string) => void;
   readonly show: (evidence: Evidence) => void;
@@ -85,11 +85,11 @@ export class ScriptedHypervisor implements Hypervisor {
     return this.#call("run", verb, job, hear);
   }
 
-  attach(verb: Verb, job: OperationId, _askedAt: Date, hear: Hear): Promise<HostReport> {
-    return this.#call("attach", verb, job, hear);
+  attach(job: OperationId, _askedAt: Date, hear: Hear): Promise<HostReport> {
+    return this.#call("attach", null, job, hear);
   }
 
-  #call(how: Call["how"], verb: Verb, job: OperationId, hear: Hear): Promise<HostReport> {
+  #call(how: Call["how"], verb: Verb | null, job: OperationId, hear: Hear): Promise<HostReport> {
     const { promise, resolve } = Promise.withResolvers<HostReport>();
     const call: Call = {
       how,

@@ -149,8 +149,16 @@ function foreign({ exit, stdout, stderr }: SshFinished): HostReport {
   return {
     exit_code: code === 2 ? 2 : null,
     stdout,
-    stderr: `${stderr}${stderr === "" || stderr.endsWith("\n") ? "" : "\n"}The hypervisor answered ${code ?? "nothing"} and not in the words of breakglass-host: is it installed there, in this version? See docs/runbook.md.\n`,
+    stderr: withSentence(
+      stderr,
+      `The hypervisor answered ${code ?? "nothing"} and not in the words of breakglass-host: is it installed there, in this version? See docs/runbook.md.`,
+    ),
   };
+}
+
+/** What the other side said, and a line of our own behind it. */
+export function withSentence(said: string, sentence: string): string {
+  return `${said}${said === "" || said.endsWith("\n") ? "" : "\n"}${sentence}\n`;
 }
 
 const lineLost =

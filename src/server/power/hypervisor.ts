@@ -14,7 +14,7 @@ export interface Hypervisor {
    * What became of a mutating Verb that was sent before this process began, followed to its end. Sends nothing that
    * acts. `askedAt`: when it was first sent, or earlier.
    */
-  attach(verb: Verb, job: OperationId, askedAt: Date, hear: Hear): Promise<HostReport>;
+  attach(job: OperationId, askedAt: Date, hear: Hear): Promise<HostReport>;
 }
 
 /** Told of what comes, as it comes. */

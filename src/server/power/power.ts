@@ -2,7 +2,7 @@ import type { Operation, VerbAnswer } from "../../protocol/api.ts";
 import type { OperationId } from "../../protocol/ids.ts";
 import { hostResult, outcomeOf, type HostReport, type Outcome } from "../../protocol/outcome.ts";
 import { verbs, type Verb } from "../../protocol/verbs.ts";
-import type { Clock } from "../clock.ts";
+import { within, type Clock } from "../clock.ts";
 import type { Body, Store, StoredRecord } from "../store/store.ts";
 import { verbAnswer } from "./answer.ts";
 import { newEntry, trim, type Entry } from "./entry.ts";
@@ -177,10 +177,8 @@ export function createPower(deps: PowerDeps): Power {
 
   /** What a stopped server left open: the hypervisor knows what became of it. Nothing is sent that acts. */
   async function askAfter(entry: Entry, hypervisor: Hypervisor): Promise<void> {
-    const { id, verb, requested_at } = entry.operation;
-    const report = await reportOf(entry, () =>
-      hypervisor.attach(verb, id, new Date(requested_at), hearFor(entry)),
-    );
+    const { id, requested_at } = entry.operation;
+    const report = await reportOf(entry, () => hypervisor.attach(id, new Date(requested_at), hearFor(entry)));
     await conclude(entry, report);
   }
 
@@ -333,7 +331,7 @@ export function createPower(deps: PowerDeps): Power {
         log(`power: the output of operation ${id} could not be read: ${String(error)}`);
         return unread;
       });
-      return { ...entry.operation, ...(await within(clock, recordMs, kept, unread)) };
+      return { ...entry.operation, ...((await within(clock, recordMs, kept)) ?? unread) };
     }
     const records = await reading;
     const folded = new Map<OperationId, Operation>();
@@ -350,12 +348,16 @@ export function createPower(deps: PowerDeps): Power {
   async function recover(): Promise<void> {
     const found = new Map<OperationId, Operation>();
     const stop = new AbortController();
-    const missing = await within(
+    const read = await within(
       clock,
       readBeforeMs,
-      readReadable({ store, signal: stop.signal }, indexStream, (each) => foldRecord(found, each)),
-      `the rest could not be read: the disk did not answer in ${readBeforeMs} ms`,
+      readReadable({ store, signal: stop.signal }, indexStream, (each) => foldRecord(found, each)).then(
+        (missing) => ({ missing }),
+      ),
     );
+    const { missing } = read ?? {
+      missing: `the rest could not be read: the disk did not answer in ${readBeforeMs} ms`,
+    };
     stop.abort();
     if (missing !== null)
       log(
@@ -459,12 +461,3 @@ const resetAccepted =
 const unread = {
   output: "[Its output could not be read now. What else is said of it is true: ask again later.]\n",
 };
-
-/** `late` when `ms` milliseconds have passed; the work goes on, and must not reject. */
-async function within<T, L>(clock: Clock, ms: number, work: Promise<T>, late: L): Promise<T | L> {
-  const { promise, resolve } = Promise.withResolvers<L>();
-  const callOff = clock.after(ms, () => resolve(late));
-  const value = await Promise.race([work, promise]);
-  callOff();
-  return value;
-}

@@ -4,7 +4,7 @@ import { StoreError, type Body, type Store, type StreamName } from "../store/sto
 import { indexStream } from "./records.ts";
 import type { Mirror } from "./spool.ts";
 
-/** What became of a record: on disk; already there by another hand (`first`); or given up because the spool was full. */
+/** What became of a record: on disk; already there by another hand (`first`); or given up because too much waited. */
 export type Recorded = "durable" | "duplicate" | "lost";
 
 /** Records what the power path does, without ever making it wait. */
@@ -18,14 +18,14 @@ export interface Recorder {
     body: Body,
     options?: { readonly first?: boolean; readonly spare?: boolean },
   ): Promise<Recorded>;
-  /** Waits for what is spooled, at most `ms`. */
+  /** Waits for what is not recorded yet, at most `ms`. */
   close(ms: number): Promise<void>;
 }
 
 /** Waiting in memory while the store does not answer. What comes beyond is lost, logged and shown as not durable. */
-const spoolBytesMax = 8 * 1024 * 1024;
+const waitingBytesMax = 8 * 1024 * 1024;
 /** Output (`spare`) may fill only half of it, so that it never crowds out what was asked and how it ended. */
-const spareBytesMax = spoolBytesMax / 2;
+const spareBytesMax = waitingBytesMax / 2;
 /** After a refusal of the store the same records are offered again. */
 const retryMs = 2_000;
 
@@ -49,7 +49,7 @@ export function createRecorder(deps: {
 }): Recorder {
   const { store, clock, log, mirror } = deps;
   const streams = new Map<StreamName, Waiting[]>();
-  let spooledBytes = 0;
+  let waitingBytes = 0;
   let idle = Promise.withResolvers<void>();
   idle.resolve();
 
@@ -64,7 +64,7 @@ export function createRecorder(deps: {
       }
       queue.splice(0, batch.length);
       for (const waiting of batch) {
-        spooledBytes -= waiting.bytes;
+        waitingBytes -= waiting.bytes;
         // What is lost here is brought into the record by the next start.
         if (outcome !== "lost") waiting.release?.();
         waiting.settle(outcome);
@@ -103,14 +103,14 @@ export function createRecorder(deps: {
   return {
     record(stream, body, { first = false, spare = false } = {}) {
       const bytes = Buffer.byteLength(JSON.stringify(body));
-      if (spooledBytes + bytes > (spare ? spareBytesMax : spoolBytesMax)) {
+      if (waitingBytes + bytes > (spare ? spareBytesMax : waitingBytesMax)) {
         log(
-          `power: the store does not answer and the spool is full; a record of ${stream} (${body.kind}) is lost`,
+          `power: the store does not answer and too much waits for it; a record of ${stream} (${body.kind}) is lost`,
         );
         return Promise.resolve("lost");
       }
       const { promise, resolve } = Promise.withResolvers<Recorded>();
-      spooledBytes += bytes;
+      waitingBytes += bytes;
       const id = operationOf(stream, body);
       // A line of the index is in the Operation's own stream as well.
       const release = id && mirror?.keep(id, stream === indexStream ? null : body);

@@ -2,7 +2,7 @@ import type { HostReport } from "../../protocol/outcome.ts";
 import { verbs } from "../../protocol/verbs.ts";
 import type { Clock } from "../clock.ts";
 import type { Ssh, SshFinished } from "../ssh/ssh.ts";
-import { followJob } from "./follow-job.ts";
+import { followJob, withSentence } from "./follow-job.ts";
 import type { Hear, Hypervisor } from "./hypervisor.ts";
 import { StepReader } from "./steps.ts";
 
@@ -43,7 +43,7 @@ export function sshHypervisor(deps: {
       if (!verbs[verb].mutating) return read(words, hearSteps(hear));
       return followJob({ ssh, clock, alias, job, hear }, { words, resendMs });
     },
-    attach: (_verb, job, askedAt, hear) => followJob({ ssh, clock, alias, job, hear }, { askedAt }),
+    attach: (job, askedAt, hear) => followJob({ ssh, clock, alias, job, hear }, { askedAt }),
   };
 }
 
@@ -62,7 +62,7 @@ function readReport(end: SshFinished): HostReport {
   const unknown = (sentence: string): HostReport => ({
     exit_code: null,
     stdout,
-    stderr: `${stderr}${stderr === "" || stderr.endsWith("\n") ? "" : "\n"}${sentence}\n`,
+    stderr: withSentence(stderr, sentence),
   });
   if (exit.kind === "not_sent") return { ...unknown(exit.reason), sent: false };
   if (end.deadlinePassed)

@@ -20,12 +20,12 @@ export function refusal({ host, exit, stderr }: { host: SshHost; exit: Exit; std
   if (said.some((line) => line.includes("Permission denied"))) {
     return answer(
       "denied",
-      `${where} did not accept the key (${last}). Nothing was sent: put the server's public key into that account's authorized_keys.`,
+      `${where} did not accept the key (${last}). Nothing was sent: \`breakglass enroll\` says which line is missing there (docs/runbook.md).`,
     );
   }
   return answer(
     "unreachable",
-    `${where} was not reached (${last === "" ? ended(exit) : last}). Nothing was sent.`,
+    `${where} was not reached (${last === "" ? ended(exit) : last}). Nothing was sent. See whether it is on and its address is right.`,
   );
 }
 
@@ -60,7 +60,7 @@ function refusedKey({ pinnedHostKey }: SshHost, where: string, lines: readonly s
     return {
       ...answer(
         "host_key_unknown",
-        `The host key of ${where} is not known yet: shown was ${shown}. Nothing was sent. A hypervisor's key is never accepted by itself: compare it with the machine's own (${look}), and accept it on the page if they agree.`,
+        `The host key of ${where} is not known yet: shown was ${shown}. Nothing was sent. A hypervisor's key is never accepted by itself: compare it with the machine's own (${look}), and accept it on the page, or with \`breakglass enroll\`, if they agree.`,
       ),
       hostKey: { known: null, shown },
     };
@@ -68,7 +68,7 @@ function refusedKey({ pinnedHostKey }: SshHost, where: string, lines: readonly s
   return {
     ...answer(
       "host_key_changed",
-      `The host key of ${where} has CHANGED: known is ${known}, shown was ${shown}. Nothing was sent. Either the machine was rebuilt or somebody stands in between. Compare what was shown with the machine's own key (${look}), and accept it on the page if they agree.`,
+      `The host key of ${where} has CHANGED: known is ${known}, shown was ${shown}. Nothing was sent. Either the machine was rebuilt or somebody stands in between. Compare what was shown with the machine's own key (${look}), and accept it on the page, or with \`breakglass enroll\`, if they agree.`,
     ),
     hostKey: { known, shown },
   };

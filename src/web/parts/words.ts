@@ -1,4 +1,12 @@
-export { ago, briefWords, outcomeWords, span, stateWords, verdictWords } from "../../protocol/words.ts";
+export {
+  ago,
+  briefWords,
+  humanLines,
+  outcomeWords,
+  span,
+  stateWords,
+  verdictWords,
+} from "../../protocol/words.ts";
 
 /** "0:42", "12:03", "1:02:03": for what is running. */
 export function elapsed(ms: number): string {

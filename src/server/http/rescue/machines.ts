@@ -14,7 +14,7 @@ export interface Visitor {
 
 interface Machine {
   readonly target: TargetStatus;
-  /** The mutating Operation that settled last. */
+  /** The newest mutating Operation that does not hold the Target; without an outcome its end is not known yet. */
   readonly last: Operation | null;
 }
 
@@ -53,13 +53,25 @@ export function stateLine({ state, since }: TargetStatus, now: number): Html {
 
 /** How the last mutating Operation ended, by whom and when. */
 export function lastLine(last: Operation | null, now: number): Html {
-  if (last?.outcome === undefined) return html`<p>Nothing was done to it as far as is recorded.</p>`;
+  if (last === null) return html`<p>Nothing was done to it as far as is recorded.</p>`;
+  if (last.outcome === undefined) return openLine(last, now);
   const { headline, tone } = outcomeWords(last.verb, last.outcome);
   const at = last.settled_at ?? last.requested_at;
   return html`<p>
     Last: ${last.verb} by ${last.by}, ${ago(at, now)} (${utc(at, now)}):
     <strong class="${tone}">${marks[tone]} ${headline}</strong>
     <a class="tap" href="/rescue/operation/${last.id}">What it said</a>
+  </p>`;
+}
+
+/** After a restart of the server: the hypervisor is asked what became of it. */
+function openLine({ id, verb, by, requested_at }: Operation, now: number): Html {
+  return html`<p>
+    <strong class="warning"
+      >${marks.warning} Last: ${verb} by ${by}, ${ago(requested_at, now)}: its end is not known yet.</strong
+    >
+    The hypervisor is being asked, and it may still go on there.
+    <a class="tap" href="/rescue/operation/${id}">Watch it</a>
   </p>`;
 }
 
@@ -72,11 +84,15 @@ function machineSection({ target, last }: Machine, visitor: Visitor, now: number
     <ul>
       ${evidence.map((each) => evidenceLine(each, now))}
     </ul>
-    ${current === null ? html`<p>Nothing is under way on it.</p>` : currentLine(current, now)}
-    ${lastLine(last, now)}
+    ${current !== null && currentLine(current, now)}
+    ${current === null && !isOpen(last) && html`<p>Nothing is under way on it.</p>`} ${lastLine(last, now)}
     ${!power && html`<p>No hypervisor is configured for it: there are no verbs. Set BREAKGLASS_PVE_HOST.</p>`}
     ${power && visitor.form !== null && verbForms(name, visitor.form)}
   </section>`;
+}
+
+function isOpen(last: Operation | null): boolean {
+  return last !== null && last.outcome === undefined;
 }
 
 function evidenceLine({ probe, ok, seen, at }: Evidence, now: number): Html {

@@ -48,7 +48,6 @@ function ended({ verb, outcome, settled_at }: Operation, now: number): Html {
 }
 
 const notRecorded = html`<p>
-  <strong class="warning">${marks.warning} Not recorded (durable: false).</strong> The record did not take it
-  in time. It is kept in memory and recorded as soon as the disk takes it; the verb itself is not touched by
-  that.
+  <strong class="warning">${marks.warning} Not recorded in time (durable: false).</strong> It is kept in
+  memory and recorded as soon as the disk takes it; the verb itself is not touched by that.
 </p>`;

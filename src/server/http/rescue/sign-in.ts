@@ -17,15 +17,18 @@ export function signInPage({ continueAt }: { readonly continueAt: string | null 
         <input id="credential" name="credential" type="password" autocomplete="off" required />
         ${submit("Sign in", "main")}
       </form>
-      <p>With nothing but SSH left: <code>ssh ACCOUNT@HYPERVISOR cycle</code>, with the same key.</p>`,
+      <p>
+        With nothing but SSH left: <code>ssh ACCOUNT@HYPERVISOR cycle</code>, with the server's key
+        (BREAKGLASS_KEY_PATH).
+      </p>`,
   );
 }
 
-/** What was refused, why, and the way back. */
-export function refusalPage(sentence: string): Html {
+/** What went wrong, why, and the way back. */
+export function refusalPage(title: string, sentence: string): Html {
   return page(
-    "Refused",
-    html`<h1>${marks.warning} That was not done</h1>
+    title,
+    html`<h1>${marks.warning} ${title}</h1>
       <p role="alert">${sentence}</p>
       <p><a class="tap" href="/rescue">Back to all machines</a></p>`,
   );

@@ -111,11 +111,14 @@ export function notAccepted(answer: Exclude<Submitted, { kind: "accepted" }>, ta
         "This key was already used for another verb or target. Nothing was sent; use a new key.",
       );
     case "unknown_target":
-      return new Refusal(404, `There is no target "${target.slice(0, 80)}" here.`);
+      return new Refusal(
+        404,
+        `There is no target "${target.slice(0, 80)}" here, so nothing was sent. /rescue and GET /api/targets list those there are.`,
+      );
     case "no_power":
       return new Refusal(
         422,
-        `No hypervisor is configured for ${target}, so nothing was sent. Set BREAKGLASS_PVE_HOST and BREAKGLASS_PVE_USER.`,
+        `No hypervisor is configured for ${target}, so nothing was sent. Set BREAKGLASS_PVE_HOST, or \`power\` of this target in the file, and restart the server.`,
       );
   }
 }

@@ -101,7 +101,9 @@ export function rescueRoutes(deps: RescueRoutesDeps): Hono<Env> {
     const refusal = refusalOf(error);
     if (refusal.status === 500) report(error);
     for (const [name, value] of Object.entries(refusal.headers)) c.header(name, value);
-    return c.html(refusalPage(refusal.message), refusal.status);
+    const wasNotDone = refusal.status === 500 ? "Not known whether that was done" : "That was not done";
+    const title = c.req.method === "GET" ? "This cannot be shown" : wasNotDone;
+    return c.html(refusalPage(title, refusal.message), refusal.status);
   });
 
   /** Who asks for a page, and with which form token where they may act; null: nobody is signed in. */
@@ -120,7 +122,7 @@ export function rescueRoutes(deps: RescueRoutesDeps): Hono<Env> {
 
   function find(name: string): TargetStatus {
     const target = facts().targets.find((each) => each.name === name);
-    if (target === undefined) throw new Refusal(404, `There is no target "${name.slice(0, 80)}" here.`);
+    if (target === undefined) throw notAccepted({ kind: "unknown_target" }, name);
     if (!target.power) throw notAccepted({ kind: "no_power" }, name);
     return target;
   }
