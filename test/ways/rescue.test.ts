@@ -1,4 +1,7 @@
+import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
+import type { Operation } from "../../src/protocol/api.ts";
+import { machinesPage } from "../../src/server/http/rescue/machines.ts";
 import type { Hypervisor } from "../../src/server/power/hypervisor.ts";
 import type { Power } from "../../src/server/power/power.ts";
 import { StoreError, type Store } from "../../src/server/store/store.ts";
@@ -314,11 +317,46 @@ test("while nothing can be recorded it works, and says durable: false", async ()
   await app.ask("GET", `/api/operations/${location.split("/").at(-1)}?after=999&wait=25`);
   const { html } = await browser.get(location);
   expect(html).toContain("● The machine is running.");
-  expect(html).toContain("Not recorded (durable: false).");
+  expect(html).toContain("Not recorded in time (durable: false).");
 });
 
 test("the stylesheet is one of its own, and open to the sign-in page", async () => {
   const { browser } = await open();
   const { status, headers } = await browser.get("/rescue/style.css");
   expect([status, headers.get("content-type")]).toEqual([200, "text/css; charset=utf-8"]);
+});
+
+test("an Operation whose end is not known is never shown as nothing", () => {
+  const open: Operation = {
+    id: randomUUID(),
+    target: "devvm",
+    verb: "cycle",
+    by: "ana",
+    requested_at: "2026-01-01T00:00:00.000Z",
+    durable: true,
+    output: "",
+  };
+  const target: TargetStatus = {
+    name: "devvm",
+    is_default: true,
+    state: "unknown",
+    since: "2026-01-01T00:00:00.000Z",
+    evidence: [],
+    power: true,
+    current: null,
+    last: null,
+  };
+  const shown = (last: Operation | null) =>
+    String(
+      machinesPage({
+        machines: [{ target, last }],
+        notices: [],
+        visitor: { name: "ana", form: null },
+        now: Date.parse("2026-01-01T00:01:00.000Z"),
+      }),
+    );
+  expect(shown(null)).toContain("Nothing is under way on it.");
+  expect(shown(open)).toContain("its end is not known yet");
+  expect(shown(open)).toContain(`/rescue/operation/${open.id}`);
+  expect(shown(open)).not.toMatch(/Nothing (?:is under way|was done)/);
 });
