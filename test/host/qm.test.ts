@@ -21,6 +21,8 @@ afterEach(async () => {
   expect(told).toBe("");
 });
 
+/** qm is content when the pid file is gone, which is a moment before the process is: as with a real QEMU. */
+const gone = (pid: number) => until(host.dir, () => !lives(pid));
 const says = (stdout: string) => ({ exit_code: 0, stdout, stderr: "" });
 const fails = (stderr: string) => ({ exit_code: 255, stdout: "", stderr: `${stderr}\n` });
 
@@ -32,7 +34,7 @@ it("starts a machine that has QEMU's arguments and a pid file, and stops it", as
   expect(words[words.indexOf("-pidfile") + 1]).toBe(host.file("102.pid"));
   expect(await host.qm("start", "102")).toEqual(fails("VM 102 already running"));
   expect(await host.qm("stop", "102")).toEqual(says(""));
-  expect(lives(pid)).toBe(false);
+  await gone(pid);
   expect(host.pid()).toBeNaN();
   expect(await host.qm("stop", "102")).toEqual(says(""));
   expect(host.powerCalls()).toEqual(["start 102", "start 102", "stop 102", "stop 102"]);
@@ -116,7 +118,7 @@ it.each([
   const pid = host.pid();
   for (const fault of faults) await host.machineFault(fault);
   expect(await host.qm("stop", "102")).toEqual(says(words.map((line) => `${line}\n`).join("")));
-  expect(lives(pid)).toBe(false);
+  await gone(pid);
 });
 
 it("stops a machine that is stopped by a signal", async () => {
@@ -124,7 +126,7 @@ it("stops a machine that is stopped by a signal", async () => {
   const pid = host.pid();
   await host.freeze();
   expect((await host.qm("stop", "102")).exit_code).toBe(0);
-  expect(lives(pid)).toBe(false);
+  await gone(pid);
 });
 
 it("does nothing to a locked machine; a stopped one is stopped already", async () => {
@@ -171,7 +173,7 @@ it("only queues what HA manages", async () => {
   await until(host.dir, () => lives(host.pid()));
   const pid = host.pid();
   expect(await host.qm("stop", "102")).toEqual(says("Requesting HA stop for VM 102\n"));
-  await until(host.dir, () => !lives(pid));
+  await gone(pid);
 });
 
 it("knows no machine of another node", async () => {
@@ -219,9 +221,11 @@ it("leaves its worker behind, and the lock with it, when it is killed outright",
   await host.saw("hung", "\n");
   process.kill(-stop.pid!, "SIGKILL");
   await once(stop, "exit");
-  expect(lives(Number(host.text("hung")))).toBe(true);
+  const worker = Number(host.text("hung"));
+  expect(lives(worker)).toBe(true);
   expect((await host.qm("start", "102")).stderr).toContain("can't lock file");
-  kill(Number(host.text("hung")));
+  kill(worker);
+  await gone(worker);
   expect(await host.qm("start", "102")).toEqual(says(""));
 });
 
@@ -296,7 +300,7 @@ it("speaks QMP: a greeting, the negotiation, answers with their ids, errors in Q
   expect(await screendump()).toEqual({ error: { class: "GenericError", desc: "no screen" } });
   const pid = host.pid();
   expect(await qmp.ask("quit")).toEqual({ return: {} });
-  await until(host.dir, () => !lives(pid));
+  await gone(pid);
 });
 
 it("counts operations that move, stand still, or all but stand still", async () => {
