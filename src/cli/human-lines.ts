@@ -14,11 +14,16 @@ export class HumanLines {
     const whole = all.lastIndexOf("\n") + 1;
     this.#begun = all.slice(whole);
     const shown = humanLines(all.slice(0, whole));
-    if (shown !== "") this.#print(shown);
+    if (shown !== "") this.#print(printable(shown));
   }
 
   /** What came without a line's end. */
   end(): void {
     if (this.#begun !== "") this.add("\n");
   }
+}
+
+/** Without what a terminal obeys: the text is the hypervisor's, or whoever stands in between. */
+export function printable(text: string): string {
+  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "?");
 }

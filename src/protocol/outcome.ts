@@ -24,6 +24,8 @@ export interface HostResult {
   readonly code?: number;
   readonly state_before?: string;
   readonly state_after?: string;
+  /** The machine's process. */
+  readonly pid_after?: number | null;
   readonly changed?: boolean;
   /** The Job that owns the machine, where it is busy. */
   readonly holder?: string;

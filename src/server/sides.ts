@@ -140,11 +140,13 @@ export function guestsComeBack(
 ): PowerDeps["comesBack"] {
   const limits = { outputBytesMax: 4_096, deadlineMs: roundTripMs, repeatable: { firstOutputMs: null } };
   const comesBack = (alias: string) => async (since: Date, signal: AbortSignal) => {
-    const until = clock.now().getTime() + comeBackMsMax;
-    while (!signal.aborted && clock.now().getTime() < until) {
+    // From here on by a clock that nobody sets.
+    const begun = performance.now();
+    const before = clock.now().getTime() - since.getTime();
+    while (!signal.aborted && performance.now() - begun < comeBackMsMax) {
       const { stdout } = await ssh.run(alias, ["cat", "/proc/uptime"], limits);
       const uptimeMs = Number.parseFloat(stdout) * 1_000;
-      if (clock.now().getTime() - uptimeMs > since.getTime()) return true;
+      if (uptimeMs < before + performance.now() - begun) return true;
       await new Promise<void>((resolve) => clock.after(comeBackEveryMs, resolve));
     }
     return false;

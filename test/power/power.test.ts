@@ -513,10 +513,13 @@ test("a reset that was accepted is unknown until the guest is seen to boot, and 
   const guest = Promise.withResolvers<boolean>();
   const { power, hypervisor } = stage({ comesBack: new Map([["devvm", () => guest.promise]]) });
   const waiting = power.runAndWait("devvm", "reset", "ana");
-  (await hypervisor.next()).answer({ stdout: saw("running") });
+  (await hypervisor.next()).answer({ stdout: saw("running", { pid_after: 4711 }) });
   await expect.poll(() => power.last("devvm")?.outcome).toMatchObject({ kind: "unknown" });
   expect(power.current("devvm")).toBe(null);
   guest.resolve(true);
+  const status = await hypervisor.next();
+  expect(status.verb).toBe("status");
+  status.answer({ stdout: saw("running", { pid_after: 4711 }) });
   expect(await waiting).toMatchObject({ exit_code: 0 });
   expect(power.last("devvm")?.outcome).toMatchObject({ kind: "done", changed: true });
 });
@@ -537,4 +540,50 @@ test("a reset is no cure when the guest did not come back, or when something els
   guest.resolve(true);
   await guest.promise;
   expect((await power.get(reset.operation.id))?.outcome?.kind).toBe("unknown");
+});
+
+test("a boot in another QEMU process is somebody's cycle, and no cure by the reset", async () => {
+  const { power, hypervisor } = stage({ comesBack: new Map([["devvm", async () => true]]) });
+  const waiting = power.runAndWait("devvm", "reset", "ana");
+  (await hypervisor.next()).answer({ stdout: saw("running", { pid_after: 4711 }) });
+  (await hypervisor.next()).answer({ stdout: saw("running", { pid_after: 4712 }) });
+  expect(await waiting).toMatchObject({ exit_code: null });
+  expect(power.last("devvm")?.outcome?.kind).toBe("unknown");
+});
+
+test("a reset whose answer comes after another Verb was asked for is not told by that one's boot", async () => {
+  const clock = new ManualClock();
+  let asked = 0;
+  const { power, hypervisor } = stage({
+    clock,
+    verbTimeoutMs: 60_000,
+    comesBack: new Map([["devvm", async () => (asked++, true)]]),
+  });
+  const reset = await accepted(power, ask({ verb: "reset" }));
+  const late = await hypervisor.next();
+  clock.pass(60_000);
+  await reset.settled;
+  const cycle = await accepted(power, ask());
+  late.answer({ stdout: saw("running", { pid_after: 4711 }) });
+  (await hypervisor.next()).answer({ stdout: saw("running", { pid_after: 4712 }) });
+  await cycle.settled;
+  expect(asked).toBe(0);
+  expect((await power.get(reset.operation.id))?.outcome?.kind).toBe("unknown");
+});
+
+test("the end of the server settles nothing: the next start asks what became of it", async () => {
+  const memory = new MemoryStore();
+  const { power, hypervisor } = stage({ memory });
+  const request = ask();
+  await accepted(power, request);
+  const call = await hypervisor.next();
+  await power.close();
+  call.answer({ exit_code: null, stderr: "The server is stopping.\n" });
+  const later = stage({ memory });
+  await later.power.recover();
+  const attached = await later.hypervisor.next();
+  expect(attached).toMatchObject({ how: "attach", job: request.key });
+  attached.answer({ stdout: saw("running") });
+  await expect.poll(() => later.power.last("devvm")?.outcome?.kind).toBe("done");
+  expect(memory.kinds(`operation/${request.key}`)).toEqual(["requested", "settled"]);
 });

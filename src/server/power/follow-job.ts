@@ -11,6 +11,8 @@ export interface JobLine {
   readonly alias: string;
   readonly job: OperationId;
   readonly hear: Hear;
+  /** Milliseconds on a clock that nobody sets. */
+  readonly monotonic?: () => number;
 }
 
 /** How a Job begins for us: sent now, or known from before. */
@@ -32,19 +34,24 @@ const followMsMax = 60 * 60_000;
 const pausesMs = [0, 500, 1_000, 2_000, 5_000] as const;
 /** Kept of one call's output on its way, more than a Job with all its evidence ever says; then it is attached to anew. */
 const outputBytesMax = 2 * 1024 * 1024;
+/** What was sent and never answered may arrive so much later: only then is "no such Job arrived" the last word. */
+const onItsWayMsMax = 60_000;
 /** Two clocks are compared in whole seconds. */
 const journalSlackSeconds = 2;
 
 /**
  * Follows one Job until its end is known, over as many connections as it takes. A lost line is never an end: the host is
  * asked what became of the Job. Only when it says that no such Job ever arrived, and would know, is the same id sent
- * once more; the host gives one Job for one id.
+ * once more; the host gives one Job for one id. That it never arrived is believed when nothing can be on its way any more.
  */
 export async function followJob(line: JobLine, sending: Sending): Promise<HostReport> {
-  const { ssh, clock, alias, job, hear } = line;
-  const begun = performance.now();
+  const { ssh, clock, alias, job, hear, monotonic = () => performance.now() } = line;
+  // Of a Job from before, its age by our own calendar is the best that is known.
+  const begun = monotonic() - ("words" in sending ? 0 : clock.now().getTime() - sending.askedAt.getTime());
+  const askingSince = monotonic();
   const heard = new Heard(hear);
   let mayResend = "words" in sending;
+  let sentAt = begun;
   let words = "words" in sending ? sending.words : attachWords(job, 0);
   let failures = 0;
 
@@ -54,6 +61,7 @@ export async function followJob(line: JobLine, sending: Sending): Promise<HostRe
       outputBytesMax,
       deadlineMs: callMsMax,
       silenceMsMax: firstStepMs,
+      urgent: true,
       onOutput: (channel, text) => channel === "stdout" && heard.take(text),
     });
     const { exit } = end;
@@ -61,16 +69,18 @@ export async function followJob(line: JobLine, sending: Sending): Promise<HostRe
     if (exit.kind === "not_sent" && calls === 1 && "words" in sending) return neverSent(exit.reason);
     if (exit.kind === "not_sent" && exit.cause === "closed") return unknown(heard.said, exit.reason);
     if (heard.absent !== null) {
-      if (next > 0 || !wouldKnow(heard.absent, sending, begun)) return unknown(heard.said, journalTooYoung);
-      if (!("words" in sending) || !mayResend || performance.now() - begun > sending.resendMs)
-        return known("", { ...heard.absent, text: neverArrived }, "");
-      mayResend = false;
-      words = sending.words;
-      continue;
-    }
-    if (!isLost(end)) return foreign(end);
-    if (performance.now() - begun > followMsMax) return unknown(heard.said, neverAnswered);
-    if (calls === 1) hear.output(lineLost);
+      if (next > 0 || !wouldKnow(heard.absent, monotonic() - begun))
+        return unknown(heard.said, journalTooYoung);
+      if ("words" in sending && mayResend && monotonic() - begun <= sending.resendMs) {
+        mayResend = false;
+        sentAt = monotonic();
+        words = sending.words;
+        continue;
+      }
+      if (monotonic() - sentAt > onItsWayMsMax) return known("", { ...heard.absent, text: neverArrived }, "");
+    } else if (heard.next === 0 && !isLost(end)) return foreign(end);
+    if (monotonic() - askingSince > followMsMax) return unknown(heard.said, neverAnswered);
+    if (calls === 1 && "words" in sending) hear.output(lineLost);
     failures = heard.next > next ? 0 : failures + 1;
     words = attachWords(job, heard.next);
     await pause(clock, pausesMs[Math.min(failures, pausesMs.length - 1)]!);
@@ -125,10 +135,9 @@ function isLost({ exit, deadlinePassed, droppedBytes }: SshFinished): boolean {
   return deadlinePassed || droppedBytes > 0 || exit.kind !== "exited" || exit.code === 255;
 }
 
-/** Whether the host has kept its journal since before it was asked first. */
-function wouldKnow({ journal_seconds = 0 }: HostResult, sending: Sending, begun: number): boolean {
-  const ms = "askedAt" in sending ? Date.now() - sending.askedAt.getTime() : performance.now() - begun;
-  return journal_seconds > ms / 1000 + journalSlackSeconds;
+/** Whether the host has kept its journal since before it was asked first, `ageMs` ago. */
+function wouldKnow({ journal_seconds = 0 }: HostResult, ageMs: number): boolean {
+  return journal_seconds > ageMs / 1000 + journalSlackSeconds;
 }
 
 function known(said: string, result: HostResult, stderr: string): HostReport {

@@ -115,6 +115,7 @@ export function createPower(deps: PowerDeps): Power {
   const waitsForGuest = new Map<string, AbortController>();
   const sharedStatus = new Map<string, Promise<HostReport>>();
   let entries = new Map<OperationId, Entry>();
+  let closed = false;
 
   async function submit({ target, verb, key, by, after }: Submission): Promise<Submitted> {
     const hypervisor = targets.get(target);
@@ -207,20 +208,31 @@ export function createPower(deps: PowerDeps): Power {
       entry.evidence.id = observed.forensics_id;
       entry.evidence.verdict = observed.verdict ?? null;
     }
+    // Our own end is none of the Verb's: the next start asks what became of it.
+    if (closed && exit_code === null) return;
     const outcome = outcomeOf(verb, report);
     if (verb !== "reset" || outcome.kind !== "done") return settle(entry, { outcome, exit_code });
-    entry.known = seeCured(entry, outcome);
+    entry.known = seeCured(entry, outcome, observed?.pid_after);
     await settle(entry, { outcome: { kind: "unknown", reason: resetAccepted }, exit_code });
   }
 
-  /** "Accepted" is not "cured": a Reset is done when the guest was seen to boot after it, and nothing else was done to it. */
-  async function seeCured(entry: Entry, outcome: Outcome): Promise<void> {
-    const { target, requested_at } = entry.operation;
+  /**
+   * "Accepted" is not "cured": a Reset is done when the guest was seen to boot after it, in the same QEMU process. Another
+   * one is a cycle's, whoever asked for that, and proves nothing.
+   */
+  async function seeCured(entry: Entry, outcome: Outcome, pid: number | null | undefined): Promise<void> {
+    const { id, target, requested_at } = entry.operation;
+    const hypervisor = targets.get(target);
+    const newest = newestFirst(target).find(({ verb }) => verbs[verb].mutating);
+    if (newest?.id !== id || !hypervisor) return;
     const waiting = new AbortController();
     waitsForGuest.set(target, waiting);
-    const cured = await comesBack.get(target)?.(new Date(requested_at), waiting.signal);
+    const cameBack = await comesBack.get(target)?.(new Date(requested_at), waiting.signal);
     if (waitsForGuest.get(target) === waiting) waitsForGuest.delete(target);
-    if (cured === true && !waiting.signal.aborted) await settle(entry, { outcome, exit_code: 0 });
+    if (cameBack !== true || waiting.signal.aborted) return;
+    const now = hostResult((await shareStatus(target, hypervisor)).stdout);
+    if (typeof pid === "number" && now?.pid_after === pid && !waiting.signal.aborted)
+      await settle(entry, { outcome, exit_code: 0 });
   }
 
   /**
@@ -412,6 +424,7 @@ export function createPower(deps: PowerDeps): Power {
       return () => listeners.delete(listener);
     },
     async close() {
+      closed = true;
       for (const { output } of entries.values()) output?.flush();
       await recorder.close(closeMs);
     },

@@ -58,6 +58,8 @@ export function foldRecord(operations: Map<OperationId, Operation>, record: Stor
       const operation = isUuid(id) ? operations.get(id) : undefined;
       const { settled_at, outcome, exit_code, durable } = record;
       if (operation === undefined || typeof settled_at !== "string" || !isOutcome(outcome)) return;
+      // What is known stays known, also when an older line comes late, out of the spool.
+      if (outcome.kind === "unknown" && operation.outcome !== undefined) return;
       operations.set(operation.id, {
         ...operation,
         settled_at,

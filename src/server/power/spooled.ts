@@ -44,13 +44,20 @@ export async function bringInSpooled(
     const ids = names.map(idOf).filter(isUuid);
     if (ids.length === 0) return;
     const known = await knownOf(deps.store, new Set(ids));
+    const failures: unknown[] = [];
     for (const id of new Set(ids)) {
-      const path = join(folder, id);
-      if (names.includes(id + leftSuffix)) await bringIn(deps, known, id, path + leftSuffix);
-      if (!names.includes(id + spoolSuffix)) continue;
-      await rename(path + spoolSuffix, path + leftSuffix);
-      await bringIn(deps, known, id, path + leftSuffix);
+      try {
+        const path = join(folder, id);
+        if (names.includes(id + leftSuffix)) await bringIn(deps, known, id, path + leftSuffix);
+        if (!names.includes(id + spoolSuffix)) continue;
+        await rename(path + spoolSuffix, path + leftSuffix);
+        await bringIn(deps, known, id, path + leftSuffix);
+      } catch (error) {
+        // One file that cannot be read (a CLI that ran as root left it, say) keeps none of the others.
+        failures.push(error);
+      }
     }
+    if (failures.length > 0) throw failures[0];
   } catch (error) {
     deps.log(
       `power: what is spooled in ${folder} could not be recorded (${String(error)}); it stays there, and is offered again`,

@@ -1,5 +1,6 @@
 import { ChildProcess, spawn } from "node:child_process";
 import { Readable, Writable } from "node:stream";
+import { signal } from "./signal.ts";
 
 export interface Command {
   readonly file: string;
@@ -97,13 +98,6 @@ function nowhere(): Writable {
   return new Writable({ write: (_chunk, _encoding, done) => done() });
 }
 
-function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
-  if (child.pid === undefined) return;
-  try {
-    process.kill(-child.pid, signal);
-  } catch (error) {
-    // ESRCH: the group is gone. EPERM (macOS says so for a group of zombies) leaves nothing to do either.
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== "ESRCH" && code !== "EPERM") throw error;
-  }
+function killGroup(child: ChildProcess, name: NodeJS.Signals): void {
+  if (child.pid !== undefined) signal(-child.pid, name);
 }

@@ -1,5 +1,6 @@
 import { existsSync, rmSync } from "node:fs";
 import { run } from "../process/run.ts";
+import { signal } from "../process/signal.ts";
 import { connectTimeoutSeconds, type SshHost } from "./config.ts";
 import type { RefusedHostKey } from "./host-keys.ts";
 import type { KeyAgent } from "./key.ts";
@@ -158,6 +159,6 @@ export class Connection {
  * may have passed to somebody else: only while the path is still listened on.
  */
 async function end({ controlPath, pid }: Master): Promise<void> {
-  if ((await masterState(controlPath)).kind !== "gone") process.kill(pid, "SIGKILL");
+  if ((await masterState(controlPath)).kind !== "gone") signal(pid, "SIGKILL");
   rmSync(controlPath, { force: true });
 }

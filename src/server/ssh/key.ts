@@ -2,6 +2,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { run, type Finished } from "../process/run.ts";
+import { signal } from "../process/signal.ts";
 import { start, type Exit, type Running } from "../process/start.ts";
 import { notStarted } from "./refusal.ts";
 import { within } from "./within.ts";
@@ -92,7 +93,7 @@ export function openKeyAgent(deps: {
   /** A pid may have passed to somebody else: only while its socket is listened on. */
   async function end(): Promise<void> {
     if (agent === null) return;
-    if (await listens(socketPath)) process.kill(agent.pid, "SIGTERM");
+    if (await listens(socketPath)) signal(agent.pid, "SIGTERM");
     agent.holder.kill("SIGKILL");
     agent = null;
     rmSync(socketPath, { force: true });

@@ -35,6 +35,8 @@ interface SshRunOptions {
   readonly outputBytesMax: number;
   /** Milliseconds from the call on, all waiting included; then the local end is killed. null: never. */
   readonly deadlineMs: number | null;
+  /** Has places of its own on a hypervisor's connection: it never waits behind what is not. */
+  readonly urgent?: boolean;
   /** When its first output has not come by then, the local end is killed, and the connection is not used again. */
   readonly silenceMsMax?: number;
   /**
@@ -103,6 +105,8 @@ export interface SshOptions {
 
 /** sshd admits 10 sessions on one connection (MaxSessions) and refuses the rest: more than this wait in the queue. */
 const sessionsPerConnectionMax = 8;
+/** Of these, those of a hypervisor that only urgent calls get. */
+const urgentSessions = 2;
 /** More calls than this waiting for one connection are refused as overloaded. */
 const queuedCallsMax = 256;
 /** A command line longer than this is refused: the kernel allows 128 KiB for one argument. */
@@ -113,6 +117,8 @@ const startWaitMsMax = 60_000;
 interface Line {
   readonly connection: Connection;
   readonly slots: Slots;
+  /** null: urgent calls have no places of their own. */
+  readonly urgentSlots: Slots | null;
 }
 
 /** Opens no connection yet. A key that cannot be used is told by `problem()`; everything else goes on working. */
@@ -160,6 +166,7 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
   });
   for (const [index, host] of options.hosts.entries()) {
     const controlPath = (generation: number) => folder.path(`m${index}.${generation}`);
+    const hasUrgent = host.side === "hypervisor";
     lines.set(host.alias, {
       connection: new Connection({
         env,
@@ -171,7 +178,8 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
         sawHostKey: (refused) => hostKeys.saw(host, refused),
         log,
       }),
-      slots: new Slots(sessionsPerConnectionMax, queuedCallsMax),
+      slots: new Slots(sessionsPerConnectionMax - (hasUrgent ? urgentSessions : 0), queuedCallsMax),
+      urgentSlots: hasUrgent ? new Slots(urgentSessions, queuedCallsMax) : null,
     });
   }
   await agent.ready();
@@ -276,7 +284,8 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
       const line = lineFor(alias, command);
       if ("kind" in line) return unsent(line);
       const until = new Until(options.deadlineMs);
-      const release = await line.slots.take(until.leftMs());
+      const slots = (options.urgent && line.urgentSlots) || line.slots;
+      const release = await slots.take(until.leftMs());
       if (release === null) return unsent(overloaded(alias));
       try {
         return await runOn(line, alias, command, options, until);
