@@ -129,6 +129,20 @@ test("a call whose deadline passes while others hold the connection is not sent"
   expect(answer.stdout).toBe("free\n");
 });
 
+test("an urgent call to a hypervisor does not wait behind what is not", async () => {
+  const ssh = await open({ hosts: hosts({ side: "hypervisor", pinnedHostKey: sshd.hostPublicKey }) });
+  const holding = Array.from({ length: 30 }, () =>
+    ssh.run("devvm", ["cat"], { ...limits, deadlineMs: null }),
+  );
+  const urgent = await Promise.all(
+    Array.from({ length: 2 }, () => ssh.run("devvm", ["echo now"], { ...limits, urgent: true })),
+  );
+  expect(urgent.map(({ stdout }) => stdout)).toEqual(["now\n", "now\n"]);
+  expect(await Promise.race([...holding, "all wait"])).toBe("all wait");
+  await ssh.close();
+  await Promise.all(holding);
+});
+
 test("a deadline ends the waiting though the far side goes on, and the next calls work", async () => {
   const ssh = await open();
   for (let n = 0; n < 5; n++) {

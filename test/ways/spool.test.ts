@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { appendFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Operation } from "../../src/protocol/api.ts";
@@ -72,6 +72,19 @@ test("a line that a killed process left half written costs only itself", async (
   appendFileSync(path, `\n${JSON.stringify(settled)}`);
   await bringIn(await scratchStore(dataDir), folder);
   expect(recordOf(dataDir, id)).toEqual(wholeRecord);
+});
+
+test("a file that cannot be read keeps none of the others", async () => {
+  const folder = scratchFolder();
+  const ids = [await cycleOver(spoolStore(folder)), await cycleOver(spoolStore(folder))].toSorted();
+  const [first, second] = ids as [OperationId, OperationId];
+  // As root every file can be read; a folder cannot, by anybody.
+  rmSync(join(folder, `${first}.jsonl`));
+  mkdirSync(join(folder, `${first}.jsonl`));
+  const dataDir = scratchFolder();
+  const said = await bringIn(await scratchStore(dataDir), folder);
+  expect(said.join()).toContain("could not be recorded");
+  expect(recordOf(dataDir, second)).toEqual(wholeRecord);
 });
 
 test("only what an earlier process left is brought in from a folder that is in use", async () => {
