@@ -60,7 +60,8 @@ export function buildHouse(): House {
   writeFileSync(path(".npmrc"), "");
   // The programs that the set-up looks for, so that it never asks apt-get.
   mkdirSync(path("bin"));
-  for (const program of ["ssh", "ssh-agent", "bwrap"]) writeFileSync(path("bin", program), "");
+  for (const program of ["ssh", "ssh-agent", "ssh-keyscan", "bwrap", "perl", "flock"])
+    writeFileSync(path("bin", program), "");
   writeFileSync(path("bin", "npm"), npm);
   chmodSync(path("bin", "npm"), 0o755);
   writeFileSync(path("npm-cli.cjs"), npm);

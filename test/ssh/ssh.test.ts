@@ -132,7 +132,7 @@ test("a call whose deadline passes while others hold the connection is not sent"
 test("an urgent call to a hypervisor does not wait behind what is not", async () => {
   const ssh = await open({ hosts: hosts({ side: "hypervisor", pinnedHostKey: sshd.hostPublicKey }) });
   const holding = Array.from({ length: 30 }, () =>
-    ssh.run("devvm", ["cat"], { ...limits, deadlineMs: null }),
+    ssh.run("devvm", [`while [ -e ${dir} ]; do sleep 0.2; done`], { ...limits, deadlineMs: null }),
   );
   const urgent = await Promise.all(
     Array.from({ length: 2 }, () => ssh.run("devvm", ["echo now"], { ...limits, urgent: true })),
