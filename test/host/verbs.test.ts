@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { chmod, rm, writeFile } from "node:fs/promises";
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { outcomeOf } from "../../src/protocol/outcome.ts";
 import {
   breakglassHost,
@@ -11,6 +11,7 @@ import {
   makeHost,
   startHost,
   testTimeout,
+  until,
   type Host,
 } from "./host.ts";
 
@@ -190,6 +191,42 @@ it("takes a zombie for off", async () => {
   await writeFile(host.file("102.pid"), zombie);
   expect(await host.run("status")).toMatchObject({ exit_code: 0, result: { state_after: "stopped" } });
   kill(parent.pid!);
+});
+
+describe("a killed QEMU with a thread that hangs, its leader a zombie", () => {
+  /** As the kernel leaves it: the leader has ended by itself (by `exit`, not `exit_group`), another thread lives on. */
+  const hangsOn = async () => {
+    const exit = process.arch === "arm64" ? 93 : 60;
+    const script = `use threads; threads->create(sub { sleep 600 })->detach; syscall(${exit}, 0)`;
+    const child = spawn("perl", ["-e", script, "--", "-id", "102", "-pidfile", host.file("102.pid")]);
+    await until(host.dir, () => !lives(child.pid!));
+    return child;
+  };
+
+  it.each(["noted in the pid file", "found by its arguments"])("is not off: %s", async (how) => {
+    const child = await hangsOn();
+    if (how === "noted in the pid file") await writeFile(host.file("102.pid"), `${child.pid}\n`);
+    try {
+      const status = await host.run("status");
+      expect(status.result).toMatchObject({
+        state_after: "running",
+        pid_after: child.pid,
+        process_state: "S",
+      });
+      expect((await host.run("start")).stdout).toContain("already running");
+      expect(host.powerCalls()).toEqual([]);
+    } finally {
+      child.kill("SIGKILL");
+    }
+  });
+
+  it("is killed, and off only once all of it is gone", async () => {
+    await quicken();
+    const child = await hangsOn();
+    const gone = new Promise((resolve) => child.once("exit", (_, signal) => resolve(signal)));
+    expect(await host.run("stop")).toMatchObject({ exit_code: 0, result: { pid_before: child.pid } });
+    expect(await gone).toBe("SIGKILL");
+  });
 });
 
 it("finds a machine whose pid file is gone by its arguments", async () => {
