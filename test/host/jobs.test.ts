@@ -1,6 +1,7 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { appendFile, mkdir, rm, utimes, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   breakglassHost,
@@ -28,6 +29,7 @@ const afresh = async (options: HostOptions) => {
   await host.end();
   host = await makeHost(options);
 };
+const hostLib = join(dirname(breakglassHost), "lib");
 const begin = (command: string) => startHost(command, ["--config", host.config, "102"]);
 /** The cycle pauses: its machine is off, and no qm is under way. */
 const betweenStarts = () => host.saw(`run/jobs/${jobId(1)}/steps`, "Start 1 of 3 failed");
@@ -155,6 +157,28 @@ describe("attach", () => {
       exit_code: 9,
       result: { result: "absent" },
     });
+  });
+
+  it("says nothing of a job's end when it cannot follow it, and the job does not notice", async () => {
+    // No `tail` is found.
+    const env = { PATH: "/nonexistent", SSH_ORIGINAL_COMMAND: `v2 start ${jobId(1)}` };
+    const words = [
+      `-I${hostLib}`,
+      "--",
+      `${hostLib}/main.pl`,
+      host.config,
+      "start",
+      "102",
+      jobId(1),
+      "",
+      "102",
+    ];
+    const lost = await finished(spawn("/usr/bin/perl", words, { env, stdio: ["ignore", "pipe", "pipe"] }));
+    expect(lost).toMatchObject({ exit_code: 255, stdout: "", result: {} });
+    expect(lost.stderr).toMatch(/^[^\n]*Attach to it again\.\n$/);
+    const job = await host.run(`v2 attach ${jobId(1)} 0`);
+    expect(job).toMatchObject({ exit_code: 0, result: { result: "done", state_after: "running" } });
+    wholeSteps(job);
   });
 
   it("ends with its caller, and the job does not notice", async () => {
