@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { chmod, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { outcomeOf } from "../../src/protocol/outcome.ts";
 import {
@@ -433,6 +434,41 @@ it("does not call a start done that HA has only queued, nor failed", async () =>
     result: { result: "unknown", state_after: "stopped" },
   });
   expect(host.powerCalls()).toEqual(["start 102"]);
+});
+
+it("says of a machine that HA starts on another node that it was stopped here", async () => {
+  await host.end();
+  host = await makeHost({ scale: 30 });
+  await host.run("start");
+  await host.manageByHa("carries-out");
+  // HA accepts the start, and does not carry it out here.
+  await host.fault("start", "fail not here");
+  const cycle = host.run("cycle");
+  await host.saw("ha/requests", "start vm:102");
+  await host.moveTo("other");
+  const cycled = await cycle;
+  expect(cycled).toMatchObject({ exit_code: 4, result: { state_after: "stopped", changed: true } });
+  expect(cycled.stderr).toBe(
+    "VM 102 lives on node other, not on this host. It was stopped here. Ask that node for its status.\n",
+  );
+});
+
+it("does not reset, nor call stopped, a machine whose process does not show what it is", async () => {
+  await writeFile(host.file("102.pid"), `${process.pid}\n`);
+  // The arguments of a process whose memory is locked: the child that reads them hangs.
+  const script = `
+    use Breakglass::Verbs; use Breakglass::Disk; use Breakglass::Steps;
+    { no warnings; *Breakglass::Task::answer_of = sub { undef } }
+    my $settings = Breakglass::Settings->read($ARGV[0]);
+    my $verbs = Breakglass::Verbs->new(settings => $settings, verb => 'reset', vmid => 102,
+      steps => Breakglass::Steps->new(to => sub {}), disk => Breakglass::Disk->new($settings));
+    my $end = $verbs->carry_out(sub { $verbs->begin_mutating });
+    print "BG1 ", Breakglass::Json::object(seq => 0, $verbs->closing($end)), "\n"`;
+  const lib = join(dirname(breakglassHost), "lib");
+  const { result } = await finished(spawn("perl", [`-I${lib}`, "-e", script, host.config]));
+  expect(result).toMatchObject({ result: "unknown", code: 5, state_after: "unknown", changed: false });
+  expect(result["text"]).toContain("cannot be told");
+  expect(host.powerCalls()).toEqual([]);
 });
 
 it("cycles a machine whose QEMU is frozen", async () => {

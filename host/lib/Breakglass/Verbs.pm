@@ -120,7 +120,9 @@ sub busy ($self, $holder) {
 sub reset ($self) {
   my ($machine, $pve, $vmid) = @$self{qw(machine pve vmid)};
   $self->settle_home if $machine->{state} eq 'stopped';
-  $self->finish(9, "VM $vmid is not running, so there is nothing to reset. Nothing was done. Start it instead.") if $machine->{state} ne 'running';
+  $self->finish(9, "VM $vmid is not running, so there is nothing to reset. Nothing was done. Start it instead.") if $machine->{state} eq 'stopped';
+  $self->finish(5, "Whether VM $vmid is running cannot be told: process $machine->{pid} does not show what it is. Nothing was done. Ask for status.")
+    if $machine->{state} eq 'unknown';
   $self->evidence_first;
   my $stalls = $self->{verdict} eq 'io-stall-suspected';
   $self->phase('resetting', $stalls ? 'Its disk I/O seems to have stalled inside QEMU: a reset keeps that process and will not cure it. A cycle does.' : ());
@@ -383,7 +385,8 @@ sub gather ($self) {
 # With no process here: ends the verb when the VM lives on another node or nowhere; answers why that is unknown, if it is.
 sub settle_home ($self) {
   my ($where, $detail) = $self->{pve}->home;
-  $self->finish(4, "VM $self->{vmid} lives on node $detail, not on this host. Nothing was done here. Send this to that node.") if $where eq 'elsewhere';
+  my $did = $self->{changed} && $self->{state_before} ne 'stopped' ? 'It was stopped here. Ask that node for its status.' : 'Nothing was done here. Send this to that node.';
+  $self->finish(4, "VM $self->{vmid} lives on node $detail, not on this host. $did") if $where eq 'elsewhere';
   $self->finish(4, "The host cannot do that to VM $self->{vmid}: $detail") if $where eq 'nowhere';
   return $where eq 'unknown' ? $detail : '';
 }
