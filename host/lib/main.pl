@@ -47,7 +47,7 @@ sub refuse ($settings) {
   my $disk = Breakglass::Disk->new($settings);
   $disk->log('refused', \%call);
   $disk->settle;
-  @call{qw(verb)} = (undef);
+  $call{verb} = undef;
   my $form = @pinned == 1 ? '<verb>' : '<verb> <vmid>';
   return close_at_once(2, "Refused: that is not one of this key's commands. Nothing was done. "
     . "Send exactly $form, the verb being one of status, forensics, reset, stop, start, cycle.");
@@ -89,18 +89,26 @@ sub submit ($settings) {
     return close_at_once(2, "Refused: job $call{job} is another one, '$job->{verb}' of VM $job->{vmid}. Nothing was done.")
       if $job->{verb} ne $verb || $job->{vmid} ne $vmid;
   }
-  return Breakglass::Follow::follow($job, \%call, $from || 0, $printer);
+  return follow($job, $from || 0);
+}
+
+# That we can no longer tell of a job says nothing about it: it has no final step from us, and the caller attaches anew.
+sub follow ($job, $from) {
+  my $code = eval { Breakglass::Follow::follow($job, \%call, $from, $printer) };
+  return $code if defined $code;
+  print STDERR 'breakglass-host cannot follow this job any further (' . Breakglass::Steps::one_line($@) . "); the job does not depend on that. Attach to it again.\n";
+  return 255;
 }
 
 # Of a VM that is not this key's no job has ever arrived.
 sub attach ($settings) {
   require Breakglass::Follow;
   my $job = Breakglass::Job->find($settings, $call{job});
-  return Breakglass::Follow::follow($job, \%call, $from, $printer) if $job && is_pinned($job->{vmid});
+  return follow($job, $from) if $job && is_pinned($job->{vmid});
   my $record = $job ? undef : Breakglass::Disk->new($settings)->record($call{job});
   my ($line, $text) = Breakglass::Job::ending_of_record($record // '', $from);
   if (defined $line && is_pinned(Breakglass::Job::member($line, 'vmid'))) { return $printer->show([$text], $line) }
-  @call{qw(vmid)} = (undef);
+  $call{vmid} = undef;
   return close_with([9, 'absent'], 'No such job has arrived here.', journal_seconds => Breakglass::Job::journal_seconds($settings));
 }
 

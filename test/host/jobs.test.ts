@@ -1,16 +1,19 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { appendFile, mkdir, rm, utimes, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   breakglassHost,
   finished,
+  kill,
   lives,
   makeHost,
   startHost,
   testTimeout,
   until,
   type Host,
+  type HostOptions,
 } from "./host.ts";
 import { ended, jobId, journalOf, killWorker, reached, wholeSteps } from "./jobs.ts";
 
@@ -22,6 +25,11 @@ beforeEach(async () => {
 });
 afterEach(() => host.end());
 
+const afresh = async (options: HostOptions) => {
+  await host.end();
+  host = await makeHost(options);
+};
+const hostLib = join(dirname(breakglassHost), "lib");
 const begin = (command: string) => startHost(command, ["--config", host.config, "102"]);
 /** The cycle pauses: its machine is off, and no qm is under way. */
 const betweenStarts = () => host.saw(`run/jobs/${jobId(1)}/steps`, "Start 1 of 3 failed");
@@ -151,6 +159,28 @@ describe("attach", () => {
     });
   });
 
+  it("says nothing of a job's end when it cannot follow it, and the job does not notice", async () => {
+    // No `tail` is found.
+    const env = { PATH: "/nonexistent", SSH_ORIGINAL_COMMAND: `v2 start ${jobId(1)}` };
+    const words = [
+      `-I${hostLib}`,
+      "--",
+      `${hostLib}/main.pl`,
+      host.config,
+      "start",
+      "102",
+      jobId(1),
+      "",
+      "102",
+    ];
+    const lost = await finished(spawn("/usr/bin/perl", words, { env, stdio: ["ignore", "pipe", "pipe"] }));
+    expect(lost).toMatchObject({ exit_code: 255, stdout: "", result: {} });
+    expect(lost.stderr).toMatch(/^[^\n]*Attach to it again\.\n$/);
+    const job = await host.run(`v2 attach ${jobId(1)} 0`);
+    expect(job).toMatchObject({ exit_code: 0, result: { result: "done", state_after: "running" } });
+    wholeSteps(job);
+  });
+
   it("ends with its caller, and the job does not notice", async () => {
     await host.fault("start", "gate");
     const caller = begin(`v2 start ${jobId(1)}`);
@@ -169,7 +199,6 @@ describe("attach", () => {
 describe("a worker that dies", () => {
   it.each([
     ["stop", "stopping", "stop"],
-    ["cycle", "stopping", "stop"],
     ["reset", "resetting", "reset"],
   ] as const)(
     "in a %s, while %s: the job is unknown, and whoever follows is told",
@@ -188,6 +217,42 @@ describe("a worker that dies", () => {
       expect(host.powerCalls()).toEqual(["start 102", `${gated} 102`]);
     },
   );
+
+  it("in a cycle, while its qm stop goes on: that one is waited for, and the same job starts the machine", async () => {
+    await host.run("start");
+    await host.fault("stop", "gate");
+    const call = finished(begin(`v2 cycle ${jobId(1)}`));
+    await host.saw("calls", "stop 102");
+    await killWorker(host, jobId(1));
+    await host.saw(`run/jobs/${jobId(1)}/steps`, "another one waits");
+    await host.openGate("stop");
+    const job = await call;
+    expect(job).toMatchObject({
+      exit_code: 0,
+      result: { result: "done", state_before: "running", state_after: "running", changed: true },
+    });
+    wholeSteps(job);
+    expect(host.powerCalls()).toEqual(["start 102", "stop 102", "start 102"]);
+  });
+
+  it("in a cycle, while stopping, with no qm stop left and the machine running: unknown, and nothing more is done", async () => {
+    await afresh({ scale: 9999 });
+    await host.run("start");
+    // It ends at once, and the worker goes on waiting for the machine to go.
+    await host.fault("stop", "lie");
+    const call = finished(begin(`v2 cycle ${jobId(1)}`));
+    await host.saw("calls", "stop 102");
+    await killWorker(host, jobId(1));
+    const job = await call;
+    expect(job).toMatchObject({
+      exit_code: 5,
+      result: { result: "unknown", state_after: "running", changed: false },
+    });
+    expect(job.result["text"]).toContain("'stopping'");
+    wholeSteps(job);
+    expect((await host.run(`v2 cycle ${jobId(1)}`)).stdout).toBe(job.stdout);
+    expect(host.powerCalls()).toEqual(["start 102", "stop 102"]);
+  });
 
   it("in a start, while starting: unknown, and nobody starts it for them", async () => {
     await host.fault("start", "gate");
@@ -288,6 +353,16 @@ describe("a worker that dies", () => {
       expect(starts()).toBe(2);
     });
 
+    it("nor ten minutes after it was about to be off, whoever has tried since", async () => {
+      await rewriteJournal(jobId(1), (line) =>
+        line.includes('"phase":"stopping"')
+          ? line.replace(/"uptime":(\d+)/, (_, uptime) => `"uptime":${Number(uptime) - 601}`)
+          : line,
+      );
+      expect(await settled()).toMatchObject(unknown);
+      expect(starts()).toBe(2);
+    });
+
     it("after the host was started again nobody does", async () => {
       await rewriteJournal(jobId(1), (line) => line.replace(/"boot_id":"[^"]+"/, `"boot_id":"${jobId(7)}"`));
       expect(await settled()).toMatchObject(unknown);
@@ -374,6 +449,19 @@ describe("what is kept", () => {
     expect((await call).result).toMatchObject({ durable: true });
     expect(phases("state")).toEqual(["asked", "forensics", "stopping", "off", "starting", undefined]);
     expect(journalOf(host, jobId(1), "state").at(-1)).toMatchObject({ result: "done" });
+  });
+
+  it("writes down that the machine is off when it is seen, while qm stop still goes on", async () => {
+    await afresh({ scale: 9999 });
+    await host.run("start");
+    await host.fault("stop", "gate");
+    const call = finished(begin(`v2 cycle ${jobId(1)}`));
+    await host.saw("calls", "stop 102");
+    kill(host.pid());
+    await reached(host, jobId(1), "off");
+    await host.openGate("stop");
+    const told = (await call).machine.flatMap(({ phase }) => (phase === undefined ? [] : [phase]));
+    expect(told).toEqual(["asked", "forensics", "stopping", "off", "starting", "running"]);
   });
 
   it("keeps the whole output of fifty jobs, and of all others the final step", async () => {

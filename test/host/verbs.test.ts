@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { chmod, rm, writeFile } from "node:fs/promises";
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { outcomeOf } from "../../src/protocol/outcome.ts";
 import {
   breakglassHost,
@@ -11,6 +12,7 @@ import {
   makeHost,
   startHost,
   testTimeout,
+  until,
   type Host,
 } from "./host.ts";
 
@@ -190,6 +192,42 @@ it("takes a zombie for off", async () => {
   await writeFile(host.file("102.pid"), zombie);
   expect(await host.run("status")).toMatchObject({ exit_code: 0, result: { state_after: "stopped" } });
   kill(parent.pid!);
+});
+
+describe("a killed QEMU with a thread that hangs, its leader a zombie", () => {
+  /** As the kernel leaves it: the leader has ended by itself (by `exit`, not `exit_group`), another thread lives on. */
+  const hangsOn = async () => {
+    const exit = process.arch === "arm64" ? 93 : 60;
+    const script = `use threads; threads->create(sub { sleep 600 })->detach; syscall(${exit}, 0)`;
+    const child = spawn("perl", ["-e", script, "--", "-id", "102", "-pidfile", host.file("102.pid")]);
+    await until(host.dir, () => !lives(child.pid!));
+    return child;
+  };
+
+  it.each(["noted in the pid file", "found by its arguments"])("is not off: %s", async (how) => {
+    const child = await hangsOn();
+    if (how === "noted in the pid file") await writeFile(host.file("102.pid"), `${child.pid}\n`);
+    try {
+      const status = await host.run("status");
+      expect(status.result).toMatchObject({
+        state_after: "running",
+        pid_after: child.pid,
+        process_state: "S",
+      });
+      expect((await host.run("start")).stdout).toContain("already running");
+      expect(host.powerCalls()).toEqual([]);
+    } finally {
+      child.kill("SIGKILL");
+    }
+  });
+
+  it("is killed, and off only once all of it is gone", async () => {
+    await quicken();
+    const child = await hangsOn();
+    const gone = new Promise((resolve) => child.once("exit", (_, signal) => resolve(signal)));
+    expect(await host.run("stop")).toMatchObject({ exit_code: 0, result: { pid_before: child.pid } });
+    expect(await gone).toBe("SIGKILL");
+  });
 });
 
 it("finds a machine whose pid file is gone by its arguments", async () => {
@@ -396,6 +434,41 @@ it("does not call a start done that HA has only queued, nor failed", async () =>
     result: { result: "unknown", state_after: "stopped" },
   });
   expect(host.powerCalls()).toEqual(["start 102"]);
+});
+
+it("says of a machine that HA starts on another node that it was stopped here", async () => {
+  await host.end();
+  host = await makeHost({ scale: 30 });
+  await host.run("start");
+  await host.manageByHa("carries-out");
+  // HA accepts the start, and does not carry it out here.
+  await host.fault("start", "fail not here");
+  const cycle = host.run("cycle");
+  await host.saw("ha/requests", "start vm:102");
+  await host.moveTo("other");
+  const cycled = await cycle;
+  expect(cycled).toMatchObject({ exit_code: 4, result: { state_after: "stopped", changed: true } });
+  expect(cycled.stderr).toBe(
+    "VM 102 lives on node other, not on this host. It was stopped here. Ask that node for its status.\n",
+  );
+});
+
+it("does not reset, nor call stopped, a machine whose process does not show what it is", async () => {
+  await writeFile(host.file("102.pid"), `${process.pid}\n`);
+  // The arguments of a process whose memory is locked: the child that reads them hangs.
+  const script = `
+    use Breakglass::Verbs; use Breakglass::Disk; use Breakglass::Steps;
+    { no warnings; *Breakglass::Task::answer_of = sub { undef } }
+    my $settings = Breakglass::Settings->read($ARGV[0]);
+    my $verbs = Breakglass::Verbs->new(settings => $settings, verb => 'reset', vmid => 102,
+      steps => Breakglass::Steps->new(to => sub {}), disk => Breakglass::Disk->new($settings));
+    my $end = $verbs->carry_out(sub { $verbs->begin_mutating });
+    print "BG1 ", Breakglass::Json::object(seq => 0, $verbs->closing($end)), "\n"`;
+  const lib = join(dirname(breakglassHost), "lib");
+  const { result } = await finished(spawn("perl", [`-I${lib}`, "-e", script, host.config]));
+  expect(result).toMatchObject({ result: "unknown", code: 5, state_after: "unknown", changed: false });
+  expect(result["text"]).toContain("cannot be told");
+  expect(host.powerCalls()).toEqual([]);
 });
 
 it("cycles a machine whose QEMU is frozen", async () => {

@@ -3,7 +3,7 @@ package Breakglass::Disk;
 # that has hung once is left alone, so that a whole verb loses one second to it and no more.
 use v5.36;
 use warnings FATAL => 'all';
-use Fcntl qw(O_APPEND O_CREAT O_EXCL O_WRONLY);
+use Fcntl qw(O_APPEND O_CREAT O_EXCL O_WRONLY SEEK_END);
 use Breakglass::Clock qw(timestamp);
 use Breakglass::Json;
 use Breakglass::Settings;
@@ -98,11 +98,21 @@ sub keep_evidence ($self, $id, $files, $copies) {
 
 # ---------------------------------------------------------------------------------------------------------------------------
 
+# Half a line that a full disk has left does not become the beginning of this one.
 sub append ($path, $flags, $text) {
   sysopen my $out, $path, O_WRONLY | O_APPEND | $flags, 0600 or die "$path: $!\n";
+  $text = "\n$text" if ends_half($path);
   my $written = syswrite $out, $text;
   die "$path: " . (defined $written ? 'cut off' : $!) . "\n" if ($written // -1) != length $text;
   return $out;
+}
+
+sub ends_half ($path) {
+  return 0 unless -s $path;
+  open my $in, '<:raw', $path or return 0;
+  sysseek $in, -1, SEEK_END;
+  sysread $in, my $last, 1;
+  return $last ne "\n";
 }
 
 sub append_durably ($path, $flags, $text) { append($path, $flags, $text)->sync or die "$path: $!\n" }

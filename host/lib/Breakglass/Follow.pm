@@ -33,6 +33,8 @@ sub follow ($job, $call, $from, $printer) {
 sub hand_on_live ($job, $from, $printer) {
   return undef unless -e $job->steps_path;
   my $death = Breakglass::Task->begin(run => sub { $job->await_death });
+  # Fatal, it would be so in the child that should have become tail, and not here.
+  no warnings 'exec';
   # GNU tail waits for the file's own events; it ends with us.
   my $tail = open my $in, '-|', 'tail', '-c', '+1', '-f', "--pid=$$", '--', $job->steps_path or die "tail: $!\n";
   my ($text, $code) = ('');

@@ -41,7 +41,7 @@ sub claim ($class, $settings, %asked) {
 
 sub find ($class, $settings, $id) {
   my $self = $class->at($settings, $id, folder_of($settings, $id));
-  my $first = (split /\n/, $self->journal)[0] // return undef;
+  my $first = ($self->entries)[0] // return undef;
   @$self{qw(verb vmid)} = map { member($first, $_) } qw(verb vmid);
   return $self;
 }
@@ -62,8 +62,12 @@ sub note ($self, $line) { append("$self->{folder}/journal", "$line\n") }
 
 sub journal ($self) { return slurp("$self->{folder}/journal") }
 
-# The last whole line.
-sub last_entry ($self) { return (split /\n/, $self->journal =~ s/[^\n]*\z//r)[-1] // '' }
+sub entries ($self) { return entries_of($self->journal) }
+
+# The whole lines of a journal, here or on disk.
+sub entries_of ($text) { return grep { $_ ne '' } split /\n/, $text =~ s/[^\n]*\z//r }
+
+sub last_entry ($self) { return ($self->entries)[-1] // '' }
 
 # The final step's machine line, or undef.
 sub ending ($self) {
@@ -78,9 +82,9 @@ sub member ($line, $name) {
 
 # (machine line, sentence) of the ending that a record on disk tells; none when there is no such record.
 sub ending_of_record ($record, $seq) {
-  my $last = (split /\n/, $record =~ s/[^\n]*\z//r)[-1] // return;
+  my $last = (entries_of($record))[-1] // return;
   return ($last, sentence_of($last)) if defined ending_of($last);
-  my $text = "This host lost sight of the job in phase '" . member($last, 'phase') . "', most likely by being started again. What became of it is unknown: ask for status.";
+  my $text = "This host lost sight of the job in phase '" . (member($last, 'phase') // 'not known') . "', most likely by being started again. What became of it is unknown: ask for status.";
   my %was = map { $_ => member($last, $_) } qw(job verb vmid state_before pid_before forensics_id);
   return (object(seq => $seq, (map { $_ => $was{$_} } qw(job verb vmid)), ts => timestamp(), Breakglass::Steps::ending(5),
     state_before => $was{state_before} // 'unknown', state_after => 'unknown', pid_before => $was{pid_before}, pid_after => undef, changed => \0,

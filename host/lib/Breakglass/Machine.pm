@@ -36,10 +36,11 @@ sub noted_pid ($self) {
   return $line =~ /\A([1-9][0-9]{0,9})\n?\z/ ? $1 : undef;
 }
 
-# True, and all is kept, when this process is the VM's and no zombie.
+# True, and all is kept, when this process is the VM's and lives.
 sub look_at ($self, $pid) {
-  my ($letter, $born) = state_and_birth($pid) or return 0;
-  return 0 if $letter =~ /[ZX]/;
+  my (undef, $born) = state_and_birth($pid) or return 0;
+  my ($part) = living_parts($pid) or return 0;
+  my $letter = $part->{letter};
   my $known = defined $self->{known_pid} && $pid == $self->{known_pid} && $born == $self->{known_born};
   if (!$known) {
     # In a child, since reading the arguments of a process whose memory is locked may hang.
@@ -73,9 +74,24 @@ sub find_process ($is_meant) {
 }
 
 sub arguments ($pid) {
-  open my $in, '<', "/proc/$pid/cmdline" or return ();
-  local $/;
-  return split /\0/, readline($in) // '';
+  for my $part (living_parts($pid)) {
+    open my $in, '<', "/proc/$part->{place}/cmdline" or next;
+    local $/;
+    my $words = readline($in) // '';
+    return split /\0/, $words if $words ne '';
+  }
+  return ();
+}
+
+# The letter and the place below /proc of what lives of a process: its leader, else other threads. A killed process with a thread
+# that hangs on its storage has a zombie for a leader, without arguments, and still writes to its disks.
+sub living_parts ($pid) {
+  my $lives = sub ($place) {
+    my ($letter) = stat_fields($place) or return ();
+    return $letter =~ /[ZX]/ ? () : { letter => $letter, place => $place };
+  };
+  my @leader = $lives->($pid);
+  return @leader ? @leader : map { $lives->(substr $_, length '/proc/') } glob "/proc/$pid/task/[1-9]*";
 }
 
 # As separate arguments: a substring of the whole would take 1021 for 102.
@@ -104,8 +120,9 @@ sub state_and_birth ($pid) {
   return @fields ? @fields[0, 19] : ();
 }
 
-sub stat_fields ($pid) {
-  open my $in, '<', "/proc/$pid/stat" or return;
+# Of a process, or of a thread (PID/task/TID).
+sub stat_fields ($place) {
+  open my $in, '<', "/proc/$place/stat" or return;
   local $/;
   # The name in parentheses may hold anything, parentheses and newlines included.
   my @fields = split ' ', (readline($in) // '') =~ s/.*\) //sr;

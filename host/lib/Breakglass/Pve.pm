@@ -88,12 +88,12 @@ sub lock_owner ($self) {
   return ($task // 'a task') . " (process $pid)";
 }
 
-# A start that somebody began and that still goes on; undef where none is seen.
-sub start_under_way ($self) {
+# A `qm start` or `qm stop` that somebody began and that still goes on; undef where none is seen.
+sub under_way ($self, $verb) {
   my ($qm, $vmid) = ($self->{settings}{qm}, $self->{vmid});
   return Breakglass::Machine::find_process(sub (@words) {
-    return 1 if ($words[0] // '') =~ /^task UPID:.*:qmstart:$vmid:/;
-    for my $i (0 .. $#words - 2) { return 1 if $words[$i] eq $qm && $words[$i + 1] eq 'start' && $words[$i + 2] eq $vmid }
+    return 1 if ($words[0] // '') =~ /^task UPID:.*:qm$verb:$vmid:/;
+    for my $i (0 .. $#words - 2) { return 1 if $words[$i] eq $qm && $words[$i + 1] eq $verb && $words[$i + 2] eq $vmid }
     return 0;
   });
 }

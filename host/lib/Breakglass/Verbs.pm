@@ -44,9 +44,11 @@ sub closing ($self, $end) {
 }
 
 sub phase ($self, $phase, @lines) {
-  $self->{on_phase}->($phase, map { $_ => $self->{$_} } qw(state_before pid_before forensics_id));
+  $self->enter($phase);
   $self->say_phase($phase, @lines);
 }
+
+sub enter ($self, $phase) { $self->{on_phase}->($phase, map { $_ => $self->{$_} } qw(state_before pid_before forensics_id)) }
 
 sub say_phase ($self, $phase, @lines) {
   $self->{steps}->say_step(\@lines, phase => $phase, state => $self->{machine}{state}, changed => \$self->{changed});
@@ -118,7 +120,9 @@ sub busy ($self, $holder) {
 sub reset ($self) {
   my ($machine, $pve, $vmid) = @$self{qw(machine pve vmid)};
   $self->settle_home if $machine->{state} eq 'stopped';
-  $self->finish(9, "VM $vmid is not running, so there is nothing to reset. Nothing was done. Start it instead.") if $machine->{state} ne 'running';
+  $self->finish(9, "VM $vmid is not running, so there is nothing to reset. Nothing was done. Start it instead.") if $machine->{state} eq 'stopped';
+  $self->finish(5, "Whether VM $vmid is running cannot be told: process $machine->{pid} does not show what it is. Nothing was done. Ask for status.")
+    if $machine->{state} eq 'unknown';
   $self->evidence_first;
   my $stalls = $self->{verdict} eq 'io-stall-suspected';
   $self->phase('resetting', $stalls ? 'Its disk I/O seems to have stalled inside QEMU: a reset keeps that process and will not cure it. A cycle does.' : ());
@@ -170,15 +174,37 @@ sub cycle ($self) {
   $self->start_until_it_runs;
 }
 
-# The second half of a cycle whose worker died when the machine was off.
-sub start_after_death ($self) {
+# The rest of a cycle whose worker died in this phase. What that one began goes on without it, and two at once would only be in each
+# other's way.
+sub go_on_after_death ($self, $phase) {
+  $self->await_left_stop if $phase eq 'stopping';
   $self->{changed} = 1;
   $self->{machine}->look;
   $self->phase('starting', 'The worker of this cycle died with the machine off; another one goes on and starts it.');
-  # What the first one began goes on without it, and two at once would only be in each other's way.
-  Breakglass::Task::nap($self->{settings}->pause_ms('verify_apart_ms')) while defined $self->{pve}->start_under_way;
+  # A stop that has nothing left to do still holds qm's own lock.
+  $self->nap_while($self->{settings}->ms('stop_linger_ms'), sub { defined $self->{pve}->under_way('stop') });
+  $self->nap_while(undef, sub { defined $self->{pve}->under_way('start') });
   $self->settle_start($self->runs_within($self->{settings}->ms('verify_ms')), '') if $self->{machine}->look eq 'running';
   $self->start_until_it_runs;
+}
+
+# Comes back when the qm stop of a dead worker has switched the machine off. It is never sent again.
+sub await_left_stop ($self) {
+  my ($machine, $pve, $settings) = @$self{qw(machine pve settings)};
+  $machine->look;
+  $self->phase('stopping', 'The worker of this cycle died while it was stopping the machine; another one waits for the qm stop that it began.');
+  $self->nap_while($settings->ms('stop_ms'), sub { $machine->look ne 'stopped' && defined $pve->under_way('stop') });
+  $self->died_in('stopping') if $machine->look ne 'stopped';
+  $self->{changed} = 1;
+  $self->phase('off', "VM $self->{vmid} is off.");
+}
+
+# For so long at most (undef: however long it takes).
+sub nap_while ($self, $limit_ms, $holds) {
+  my $deadline = defined $limit_ms ? uptime_ms() + $limit_ms : undef;
+  while ($holds->() && !(defined $deadline && uptime_ms() > $deadline)) {
+    Breakglass::Task::nap($self->{settings}->pause_ms('verify_apart_ms'));
+  }
 }
 
 # Nothing but the last failed start ends this with the machine off.
@@ -222,7 +248,12 @@ sub switch_off ($self) {
     $machine->look;
     my $now = uptime_ms();
     $ended_at //= $now if defined $stop->{end};
-    $gone_at = $machine->{state} eq 'stopped' ? $gone_at // $now : undef;
+    if ($machine->{state} ne 'stopped') { $gone_at = undef }
+    elsif (!defined $gone_at) {
+      $gone_at = $now;
+      # At once: should we die now, the machine is one to be started.
+      $self->enter('off');
+    }
     if (defined $gone_at) {
       last if defined $ended_at || $now - $gone_at > $settings->ms('stop_linger_ms');
     } elsif (defined $ended_at) {
@@ -241,7 +272,8 @@ sub switch_off ($self) {
   # Only a stop is ever ended like this: it has nothing left to do, and would hold qm's own lock against the start.
   eval { $self->{pve}->end_act($stop); 1 } or warn $@;
   $self->{changed} = 1;
-  $self->phase('off', "VM $vmid is off.");
+  $self->enter('off') unless defined $gone_at;
+  $self->say_phase('off', "VM $vmid is off.");
 }
 
 # The last resort, and only on the process that was this VM's from the beginning. True when it is gone.
@@ -353,7 +385,8 @@ sub gather ($self) {
 # With no process here: ends the verb when the VM lives on another node or nowhere; answers why that is unknown, if it is.
 sub settle_home ($self) {
   my ($where, $detail) = $self->{pve}->home;
-  $self->finish(4, "VM $self->{vmid} lives on node $detail, not on this host. Nothing was done here. Send this to that node.") if $where eq 'elsewhere';
+  my $did = $self->{changed} && $self->{state_before} ne 'stopped' ? 'It was stopped here. Ask that node for its status.' : 'Nothing was done here. Send this to that node.';
+  $self->finish(4, "VM $self->{vmid} lives on node $detail, not on this host. $did") if $where eq 'elsewhere';
   $self->finish(4, "The host cannot do that to VM $self->{vmid}: $detail") if $where eq 'nowhere';
   return $where eq 'unknown' ? $detail : '';
 }

@@ -7,17 +7,17 @@ use Breakglass::Clock qw(boot_id uptime_seconds);
 use Breakglass::Disk;
 use Breakglass::Job;
 use Breakglass::Settings;
-use Breakglass::Steps qw(ending_of);
+use Breakglass::Steps qw(ending_of sentence_of);
 use Breakglass::Task;
 use Breakglass::Verbs;
 
-# The phases of a cycle in which the machine is off by our doing.
-my %is_off_in = (off => 1, starting => 1);
+# The phases of a cycle in which the machine is off by our doing, or will be.
+my %is_off_in = (stopping => 1, off => 1, starting => 1);
 # Looks at who owns the VM, until that is known; then it is nobody that we know.
 my ($owner_looks_max, $owner_looks_apart_ms) = (20, 50);
 
-# Carries out a job that was just claimed, or one whose worker died when the machine was off: that one is only started.
-sub begin ($job, $call, $only_start = 0) {
+# Carries out a job that was just claimed, or what is left of a cycle whose worker died.
+sub begin ($job, $call, $is_left = 0) {
   local @SIG{qw(HUP INT TERM)} = ('IGNORE') x 3;
   my $pid = fork // die "fork: $!\n";
   if ($pid) {
@@ -35,24 +35,25 @@ sub begin ($job, $call, $only_start = 0) {
     open STDIN, '<', '/dev/null' or die "$!\n";
     open STDOUT, '>>', "$job->{folder}/errors" or open STDOUT, '>', '/dev/null' or die "$!\n";
     open STDERR, '>&', \*STDOUT or die "$!\n";
-    carry_out($job, $call, $only_start);
+    carry_out($job, $call, $is_left);
     1;
   } or warn $@;
   exit 0;
 }
 
-sub carry_out ($job, $call, $only_start) {
+sub carry_out ($job, $call, $is_left) {
   my $disk = Breakglass::Disk->new($call->{settings});
-  my $steps = Breakglass::Steps->new(seq => $only_start ? $job->mend_steps : 0, job => $job->{id}, verb => $job->{verb}, vmid => $job->{vmid},
+  my $steps = Breakglass::Steps->new(seq => $is_left ? $job->mend_steps : 0, job => $job->{id}, verb => $job->{verb}, vmid => $job->{vmid},
     to => sub ($lines, $line) { $job->add_step(join '', map { "$_\n" } @$lines, "BG1 $line") or $disk->{durable} = 0 });
   my $verbs = Breakglass::Verbs->new(
     settings => $call->{settings}, verb => $job->{verb}, vmid => $job->{vmid}, steps => $steps, disk => $disk,
     on_phase => sub ($phase, %facts) { enter_phase($job, $call, $disk, $phase, %facts) },
   );
   my $end;
-  if ($only_start) {
+  if ($is_left) {
+    my $phase = Breakglass::Job::member($job->last_entry, 'phase');
     $verbs->remember(map { $_ => Breakglass::Job::member($job->last_entry, $_) } qw(state_before pid_before forensics_id));
-    $end = $verbs->carry_out(sub { $verbs->start_after_death });
+    $end = $verbs->carry_out(sub { $verbs->go_on_after_death($phase) });
   } else {
     $end = $verbs->carry_out(sub {
       $verbs->phase('asked');
@@ -67,7 +68,7 @@ sub carry_out ($job, $call, $only_start) {
 # Before anything is done in this phase, it is written down.
 sub enter_phase ($job, $call, $disk, $phase, %facts) {
   my $entry = $job->entry($phase, %facts);
-  $job->note($entry);
+  $job->note($entry) or $disk->{durable} = 0;
   if ($phase eq 'asked') {
     $disk->claim_record($job->{id}, $entry);
     $disk->log('asked', $call);
@@ -86,12 +87,12 @@ sub enter_phase ($job, $call, $disk, $phase, %facts) {
 # The final step: on disk, then in the journal, then told. The VM is free before anybody hears that it is.
 sub close_job ($job, $call, $disk, $steps, $verbs, $end) {
   my $line = $end->{line} // $steps->line($verbs->closing($end));
-  my $was_durable = $disk->{durable};
   $disk->add_to_record($job->{id}, $line) unless defined $end->{line};
   $disk->log('ended:' . ending_of($line), $call);
   $disk->settle;
-  $line = $steps->line($verbs->closing($end)) if $was_durable && !$disk->{durable} && !defined $end->{line};
-  $job->note($line);
+  my $as_kept = sub { $disk->{durable} || defined $end->{line} ? $line : $line =~ s/"durable":true/"durable":false/r };
+  $job->note($as_kept->()) or $disk->{durable} = 0;
+  $line = $as_kept->();
   $job->release_vm;
   $job->add_step("$end->{text}\nBG1 $line\n");
   Breakglass::Job::prune($call->{settings});
@@ -115,33 +116,39 @@ sub own_vm_or_name ($job) {
 
 # --- jobs whose worker is dead ---------------------------------------------------------------------------------------------------
 
-# Any call looks whether a cycle has died with its VM off.
+# Any call looks whether a cycle has died that leaves its VM off.
 sub revive_owner ($call, $vmid) {
   my $id = Breakglass::Job::owner_of($call->{settings}, $vmid) // return;
   my $job = Breakglass::Job->find($call->{settings}, $id) // return;
   return if !may_be_revived($job) || !$job->lock_alive;
   # The job may have been looked after before we had it.
-  may_be_revived($job) && $job->own_vm ? begin($job, $call, 1) : $job->release;
+  may_be_revived($job) ? look_after($job, $call) : $job->release;
 }
 
 # With `alive` in our hands, and no final step: starts a worker where that is right, else writes and answers the final step.
 sub look_after ($job, $call) {
-  if (may_be_revived($job) && $job->own_vm) { begin($job, $call, 1); return undef }
   my $disk = Breakglass::Disk->new($call->{settings});
+  # Where memory is full it may have an ending on disk only.
+  my $kept = (Breakglass::Job::entries_of($disk->record($job->{id}) // ''))[-1] // '';
+  my $has_ended = defined ending_of($kept);
+  if (!$has_ended && may_be_revived($job) && $job->own_vm) { begin($job, $call, 1); return undef }
   my $steps = Breakglass::Steps->new(seq => $job->mend_steps, job => $job->{id}, verb => $job->{verb}, vmid => $job->{vmid}, to => sub { });
   my $verbs = Breakglass::Verbs->new(settings => $call->{settings}, verb => $job->{verb}, vmid => $job->{vmid}, steps => $steps, disk => $disk);
-  my $phase = Breakglass::Job::member($job->last_entry, 'phase');
+  my $phase = Breakglass::Job::member($job->last_entry, 'phase') // 'claimed';
   $verbs->remember(map { $_ => Breakglass::Job::member($job->last_entry, $_) } qw(state_before pid_before forensics_id));
-  my $line = close_job($job, $call, $disk, $steps, $verbs, $verbs->carry_out(sub { $verbs->died_in($phase) }));
+  my $end = $has_ended ? { line => $kept, text => sentence_of($kept) } : $verbs->carry_out(sub { $verbs->died_in($phase) });
+  my $line = close_job($job, $call, $disk, $steps, $verbs, $end);
   $job->release;
   return $line;
 }
 
+# Its age counts from when the machine was first about to be off: another worker's own entries do not renew it.
 sub may_be_revived ($job) {
-  my $last = $job->last_entry;
-  return 0 if $job->{verb} ne 'cycle' || defined ending_of($last) || !$is_off_in{ Breakglass::Job::member($last, 'phase') // '' };
-  return 0 if Breakglass::Job::member($last, 'boot_id') ne boot_id();
-  return uptime_seconds() - Breakglass::Job::member($last, 'uptime') < $Breakglass::Settings::limit{revive_seconds};
+  my @entries = $job->entries;
+  return 0 if $job->{verb} ne 'cycle' || defined ending_of($entries[-1] // '');
+  my ($first) = grep { $is_off_in{ Breakglass::Job::member($_, 'phase') // '' } } @entries or return 0;
+  return 0 if Breakglass::Job::member($first, 'boot_id') ne boot_id();
+  return uptime_seconds() - Breakglass::Job::member($first, 'uptime') < $Breakglass::Settings::limit{revive_seconds};
 }
 
 1;
