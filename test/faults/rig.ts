@@ -96,6 +96,8 @@ export async function makeRig({ machine = "on" }: { readonly machine?: "on" | "o
       return id;
     },
     killServer: () => server.end("SIGKILL"),
+    /** As a deployment does it. */
+    endServer: () => server.end("SIGTERM"),
     startServer: start,
     /** As after a restore from nothing, or on a new machine with the same settings. */
     loseStore() {

@@ -86,6 +86,17 @@ it("the server is killed and the Verb ends before it is back: its end is on the 
   expect(settled.output).toContain("Stopping VM 102");
 });
 
+it("the server is ended in order in the middle: nothing is settled by that, and the next one knows the end", async () => {
+  const rig = await makeRig();
+  const { host } = rig;
+  const id = await rig.held("cycle", "stop");
+  expect(await rig.endServer()).toBe(0);
+  await rig.startServer();
+  expect((await rig.operation(id)).outcome).toBe(undefined);
+  await host.openGate("stop");
+  expect(await rig.settled(id)).toMatchObject({ outcome: { kind: "done", state: "running" } });
+});
+
 it("the phone is gone in the middle: the Verb goes on", async () => {
   const rig = await makeRig();
   const { host } = rig;
