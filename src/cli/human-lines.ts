@@ -25,5 +25,5 @@ export class HumanLines {
 
 /** Without what a terminal obeys: the text is the hypervisor's, or whoever stands in between. */
 export function printable(text: string): string {
-  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "?");
+  return text.replaceAll(/(?![\n\t])\p{Cc}/gu, "?");
 }

@@ -138,7 +138,7 @@ test("an urgent call to a hypervisor does not wait behind what is not", async ()
     Array.from({ length: 2 }, () => ssh.run("devvm", ["echo now"], { ...limits, urgent: true })),
   );
   expect(urgent.map(({ stdout }) => stdout)).toEqual(["now\n", "now\n"]);
-  expect(await Promise.race([...holding, "all wait"])).toBe("all wait");
+  expect(await Promise.race([...holding, Promise.resolve("all wait")])).toBe("all wait");
   await ssh.close();
   await Promise.all(holding);
 });
