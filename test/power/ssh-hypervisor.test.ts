@@ -94,7 +94,9 @@ test("the words go to the forced command, and its output and code come back", as
 test("a cycle whose line breaks in the middle is followed to its end, and sent once", async () => {
   const cycle = await run("cycle");
   expect(cycle).toMatchObject({ exit_code: 0, stdout: expect.stringContaining('"result":"done"') });
-  expect(cycle.said).toMatch(/^stopping\n\[The line .*\]\nstarting\n$/);
+  // Whether its first words were through when the line broke is the network's affair.
+  expect(cycle.said).toMatch(/^\[The line .*\]$/m);
+  expect(cycle.said.replace(/\[The line .*\]\n/, "")).toBe("stopping\nstarting\n");
   expect(asked()).toEqual([`v2 cycle ${cycle.job}`, `v2 attach ${cycle.job} 0`]);
 });
 
