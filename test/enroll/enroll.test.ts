@@ -38,7 +38,7 @@ test.skipIf(process.getuid?.() !== 0)(
       machine.asRoot("cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub").trim(),
     );
     // The cluster's file is as it was; the line went to this node's own.
-    expect(machine.asRoot("wc -l </etc/pve/priv/authorized_keys; cat /root/.ssh/authorized_keys2")).toMatch(
+    expect(machine.asRoot("wc -l </etc/pve/priv/authorized_keys; cat ~root/.ssh/authorized_keys2")).toMatch(
       /^1\nrestrict,command="\/usr\/local\/bin\/breakglass-host 102",from="127\.0\.0\.1" ssh-ed25519 /,
     );
     // It owns nothing, not even what says who may be it.
@@ -52,7 +52,7 @@ test.skipIf(process.getuid?.() !== 0)(
     expect(again.said.match(/It is so already; nothing was changed/g)).toHaveLength(2);
 
     machine.asRoot(
-      "gpasswd -a bg-observe disk >/dev/null; sed -i 's/^restrict,//' /root/.ssh/authorized_keys2",
+      "gpasswd -a bg-observe disk >/dev/null; sed -i 's/^restrict,//' ~root/.ssh/authorized_keys2",
     );
     const check = await machine.enroll(["--check"]);
     expect(check.status).toBe(1);
@@ -75,10 +75,10 @@ test.skipIf(process.getuid?.() !== 0)(
     expect(machine.asRoot("id ana 2>&1; ls -A /home/ben/.ssh 2>&1")).not.toMatch(/uid=|authorized_keys/);
 
     // What visudo does not accept never gets its name.
-    machine.asRoot("mv /usr/local/bin/visudo /root/visudo; ln -s /bin/false /usr/local/bin/visudo");
+    machine.asRoot("mv /usr/local/bin/visudo ~root/visudo; ln -s /bin/false /usr/local/bin/visudo");
     expect(paste(...admin)).toContain("Stopped: visudo does not accept");
     expect(machine.asRoot("ls -A /etc/sudoers.d")).toBe("README\n");
-    machine.asRoot("mv /root/visudo /usr/local/bin/visudo");
+    machine.asRoot("mv ~root/visudo /usr/local/bin/visudo");
 
     expect(paste(...admin, "--observe", "looks")).toContain("Done.");
     expect(machine.asRoot("id -Gn looks; cat /etc/sudoers.d/breakglass-ana")).toBe(

@@ -116,10 +116,11 @@ mount --rbind /proc whole/proc
 mount --rbind /dev whole/dev
 mount -t tmpfs tmpfs whole/run
 mkdir whole/run/sshd
-rm -rf whole/root/.ssh whole/etc/ssh/ssh_host_*
-install -d -m 0700 whole/root/.ssh
-ln -s /etc/pve/priv/authorized_keys whole/root/.ssh/authorized_keys
-: >whole/root/.bashrc
+home=whole/root
+rm -rf $home/.ssh whole/etc/ssh/ssh_host_*
+install -d -m 0700 $home/.ssh
+ln -s /etc/pve/priv/authorized_keys $home/.ssh/authorized_keys
+: >$home/.bashrc
 ssh-keygen -q -t ed25519 -N '' -f whole/etc/ssh/ssh_host_ed25519_key
 exec chroot whole /usr/sbin/sshd -D -e
 `;
