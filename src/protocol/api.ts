@@ -1,5 +1,6 @@
 import type { Forensics } from "./forensics.ts";
-import type { OperationId, SessionId } from "./ids.ts";
+import type { ApprovalDecided } from "./events.ts";
+import type { ApprovalId, OperationId, SessionId } from "./ids.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Side, TargetStatus } from "./targets.ts";
 import type { Verb } from "./verbs.ts";
@@ -62,6 +63,22 @@ export interface SessionSummary {
   readonly running: boolean;
 }
 
+/** GET /api/session/{id} */
+export interface SessionDetail extends SessionSummary {
+  readonly mode: ModeNow;
+}
+
+/** PATCH /api/session/{id}: any of these. Answers the SessionDetail. */
+export interface SessionChange {
+  readonly name?: string;
+  readonly archived?: boolean;
+  /** "autonomous" where the configuration does not give it anyway is granted for `grantMinutes` only. */
+  readonly mode?: Mode;
+}
+
+/** Of autonomous mode, by one tap. */
+export const grantMinutes = 30;
+
 /** GET /api/session/{id}/events?before=&limit= : older Events, oldest first. */
 export interface EventsPage {
   readonly events: readonly unknown[];
@@ -116,9 +133,91 @@ export interface Preset {
   readonly prompt: string;
   /** One line under the name. */
   readonly about: string;
+  /** The Runbook that asks the same without a model. */
+  readonly runbook?: string;
 }
 
 export type Mode = "observe" | "supervised" | "autonomous";
+
+/** A Session's mode as it holds now. With `until` it is a grant, after which `back_to` holds. */
+export interface ModeNow {
+  readonly mode: Mode;
+  readonly until?: string;
+  readonly back_to?: Mode;
+}
+
+/** One exact request that waits for an Operator: nothing in it is shortened or redacted, and nothing of it is stored. */
+export interface PendingApproval {
+  readonly approval: ApprovalId;
+  readonly session_id: SessionId;
+  readonly session_name: string;
+  readonly target: string;
+  /** Of the guest, or "hypervisor": then `command` is a Verb. */
+  readonly account: string;
+  readonly command: string;
+  /** `text` where it is UTF-8, else `base64`. */
+  readonly stdin: {
+    readonly bytes: number;
+    readonly sha256: string;
+    readonly text?: string;
+    readonly base64?: string;
+  };
+  readonly sha256: string;
+  readonly asked_at: string;
+  readonly expires_at: string;
+  readonly why: string;
+}
+
+/** POST /api/session/{id}/approvals/{a}: 409 when it is decided, void or expired, or when `sha256` is another request's. */
+export interface ApprovalRequest {
+  readonly decision: "approve" | "deny";
+  /** Of the PendingApproval that the Operator read. */
+  readonly sha256: string;
+}
+export interface ApprovalAnswer {
+  readonly approval: ApprovalId;
+  readonly decision: ApprovalDecided["decision"];
+}
+
+/** POST /api/session/{id}/runbook. 409 while a Turn runs. */
+export interface RunbookRequest {
+  readonly name: string;
+  /** Default: the default Target. */
+  readonly target?: string | null;
+  /** A client-made UUID: the same key starts nothing twice. */
+  readonly key?: string | null;
+}
+
+export interface RunbookBrief {
+  readonly name: string;
+  readonly title: string;
+  readonly about: string;
+}
+
+/** POST /api/freeze `{frozen}`: no Turn runs and the Broker refuses everything until it is lifted; Verbs of Operators go on. */
+export interface FreezeRequest {
+  readonly frozen: boolean;
+}
+export interface Frozen {
+  readonly by: string;
+  readonly at: string;
+}
+
+/** Whether the model can be reached, as far as a cheap probe and the last Turn tell. */
+export interface ModelNow {
+  readonly state: "answers" | "gone" | "unknown";
+  readonly since: string;
+  /** What was seen, and what to do meanwhile; empty when it answers. */
+  readonly detail: string;
+}
+
+/** What concerns every Session: `console` frames of a watching stream, first at once, then at every change. */
+export interface ConsoleNow {
+  readonly frozen: Frozen | null;
+  readonly model: ModelNow;
+  /** The oldest first. */
+  readonly approvals: readonly PendingApproval[];
+}
 
 /** Something that the page says all the time, with its mend. */
 export interface Notice {
@@ -133,12 +232,22 @@ export interface Notice {
 export interface ConsoleFacts {
   readonly version: string;
   readonly actor: string;
+  /** Of a new Session; each has its own from then on. */
   readonly mode: Mode;
-  /** How the agent is confined: "bubblewrap", or "none" (the page then says "not confined"). */
-  readonly isolation: string;
+  readonly isolation: Isolation;
   /** null: turns can run. Otherwise why not, with the mend. */
   readonly agent_problem: string | null;
   readonly presets: readonly Preset[];
   readonly targets: readonly TargetStatus[];
   readonly notices: readonly Notice[];
+  readonly runbooks: readonly RunbookBrief[];
+  readonly now: ConsoleNow;
+}
+
+/** How the agent is confined. */
+export interface Isolation {
+  /** "account": another uid on this machine. "runner": a program of its own, for example in a sidecar. */
+  readonly kind: "bubblewrap" | "account" | "runner" | "none";
+  /** For a person, one sentence: what holds, and what does not. */
+  readonly says: string;
 }

@@ -26,6 +26,10 @@ const shapes: Readonly<Record<EventKind, Shape>> = {
   interrupted: { unknown: list },
   exec: { phase: string, n: number, target: string, account: string, command: string },
   operation: { phase: string, operation: string, target: string, verb: string },
+  approval: { approval: string, target: string, account: string, command: string, expires_at: string },
+  decision: { approval: string, decision: string },
+  mode: { mode: string },
+  runbook: { phase: string, name: string, title: string, target: string },
 };
 
 /** An Event as it came off the wire or the disk; an unknown kind is a problem that readers skip. */

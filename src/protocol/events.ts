@@ -1,4 +1,5 @@
-import type { OperationId, TurnId } from "./ids.ts";
+import type { Mode, ModeNow } from "./api.ts";
+import type { ApprovalId, OperationId, TurnId } from "./ids.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Verb } from "./verbs.ts";
 
@@ -31,7 +32,12 @@ export type EventBody =
   | ExecStarted
   | ExecSettled
   | OperationRequested
-  | OperationSettled;
+  | OperationSettled
+  | ApprovalAsked
+  | ApprovalDecided
+  | ModeChanged
+  | RunbookStarted
+  | RunbookSettled;
 
 export type TurnEndReason = "done" | "cancelled" | "failed" | "interrupted";
 
@@ -49,6 +55,8 @@ export interface ExecStarted {
   readonly target: string;
   readonly account: string;
   readonly command: string;
+  /** The Approval by which it runs, where it needed one. */
+  readonly approval?: ApprovalId;
 }
 
 export interface ExecSettled {
@@ -58,16 +66,22 @@ export interface ExecSettled {
   readonly target: string;
   readonly account: string;
   readonly command: string;
-  /** How it ended; `unknown` when the line was lost, and `refused` when it was never run. */
+  readonly approval?: ApprovalId;
+  /**
+   * How it ended: `ended` when we ended it and saw that nothing of it is left on the Target, `unknown` when the line was
+   * lost or that could not be seen, `refused` when it was never run.
+   */
   readonly end:
     | { readonly kind: "exited"; readonly code: number }
     | { readonly kind: "signalled"; readonly signal: string }
+    | { readonly kind: "ended"; readonly reason: string }
     | { readonly kind: "refused"; readonly reason: string }
     | { readonly kind: "unknown"; readonly reason: string };
   readonly duration_ms: number;
   /** Bytes of stdout and stderr together. */
   readonly bytes: number;
   readonly excerpt: string;
+  /** Where the excerpt is not all of it; `whole` is the path of the kept output, GET /api/session/{id}/exec/{n}. */
   readonly cut?: Cut;
 }
 
@@ -77,6 +91,8 @@ export interface OperationRequested {
   readonly operation: OperationId;
   readonly target: string;
   readonly verb: Verb;
+  /** The Approval by which it runs, where it needed one. */
+  readonly approval?: ApprovalId;
 }
 
 export interface OperationSettled {
@@ -87,6 +103,75 @@ export interface OperationSettled {
   readonly verb: Verb;
   readonly outcome: Outcome;
   readonly durable: boolean;
+}
+
+/** A request that waits for an Operator. What is shown to be decided on is in PendingApproval, exact; this is the record. */
+export interface ApprovalAsked {
+  readonly kind: "approval";
+  readonly approval: ApprovalId;
+  readonly target: string;
+  /** Of the guest, or "hypervisor": then `command` is a Verb. */
+  readonly account: string;
+  readonly command: string;
+  /** The beginning of stdin as text, and how many bytes there are in all. */
+  readonly stdin: { readonly bytes: number; readonly sha256: string; readonly excerpt: string };
+  /** Binds session, target, account, command and stdin: see `approvalHashed` in approvals.ts. */
+  readonly sha256: string;
+  readonly expires_at: string;
+  /** Why it needs one, in one sentence. */
+  readonly why: string;
+}
+
+export interface ApprovalDecided {
+  readonly kind: "decision";
+  readonly approval: ApprovalId;
+  /** Only `approved` runs anything. `void`: whoever asked is gone, or what it was asked for no longer holds. */
+  readonly decision: "approved" | "denied" | "expired" | "void";
+  readonly reason?: string;
+}
+
+/** With `until` it is a grant: from then on `back_to` holds, without a further Event. */
+export interface ModeChanged {
+  readonly kind: "mode";
+  readonly mode: Mode;
+  readonly until?: string;
+  readonly back_to?: Mode;
+}
+
+/** Opens a Turn that no model answers. */
+export interface RunbookStarted {
+  readonly kind: "runbook";
+  readonly phase: "started";
+  readonly name: string;
+  readonly title: string;
+  readonly target: string;
+  /** The client-made UUID of whoever started it: the same key starts nothing twice. */
+  readonly key?: string;
+}
+
+export interface RunbookSettled {
+  readonly kind: "runbook";
+  readonly phase: "settled";
+  readonly name: string;
+  readonly title: string;
+  readonly target: string;
+  /** The worst first. */
+  readonly findings: readonly Finding[];
+  /** Steps that gave no answer, each with the reason: what they would have shown is not known. */
+  readonly unanswered: readonly { readonly step: string; readonly reason: string }[];
+  /** What looks wrong, in one or two sentences; says so when that is not known. */
+  readonly summary: string;
+  /** The likely next step, for a person to take. */
+  readonly next: string;
+}
+
+/** What a threshold found, with the line that shows it. */
+export interface Finding {
+  readonly level: "bad" | "warning";
+  readonly step: string;
+  readonly says: string;
+  readonly evidence: string;
+  readonly next?: string;
 }
 
 /** What every stored Event has beside its body. */
@@ -114,7 +199,9 @@ export type Ephemeral =
       readonly text: string;
     }
   /** What the Turn waits for, for example a retry of the model. */
-  | { readonly name: "activity"; readonly turn: TurnId; readonly text: string };
+  | { readonly name: "activity"; readonly turn: TurnId; readonly text: string }
+  /** On every stream: the Session's mode, first at once, then at every change. */
+  | ({ readonly name: "mode" } & ModeNow);
 
 /** One stored Event as JSON; whoever writes a longer one cuts it and says so. */
 export const eventBytesMax = 8 * 1024 * 1024;

@@ -3,6 +3,7 @@ export type Uuid = `${string}-${string}-${string}-${string}-${string}`;
 
 export type SessionId = Uuid;
 export type TurnId = Uuid;
+export type ApprovalId = Uuid;
 /** Made by the client; also the idempotency key and the host's job id. */
 export type OperationId = Uuid;
 

@@ -1,5 +1,14 @@
-import type { Cut, ExecSettled, StoredEvent, TurnEndReason } from "./events.ts";
-import type { OperationId, TurnId } from "./ids.ts";
+import type {
+  ApprovalAsked,
+  ApprovalDecided,
+  Cut,
+  ExecSettled,
+  RunbookSettled,
+  StoredEvent,
+  TurnEndReason,
+} from "./events.ts";
+import type { Mode } from "./api.ts";
+import type { ApprovalId, OperationId, TurnId } from "./ids.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Verb } from "./verbs.ts";
 
@@ -28,6 +37,7 @@ export type Entry = Placed &
         readonly target: string;
         readonly account: string;
         readonly command: string;
+        readonly approval?: ApprovalId;
         readonly settled?: ExecSettled;
       }
     | {
@@ -36,8 +46,32 @@ export type Entry = Placed &
         readonly target: string;
         readonly verb: Verb;
         readonly by?: string;
+        readonly approval?: ApprovalId;
         readonly outcome?: Outcome;
         readonly durable?: boolean;
+      }
+    | {
+        readonly kind: "approval";
+        readonly approval: ApprovalId;
+        /** Absent: it was asked before a tail; only its decision is known here. */
+        readonly asked?: ApprovalAsked;
+        /** Absent: it waits. */
+        readonly decided?: ApprovalDecided & { readonly by?: string; readonly at: string };
+      }
+    | {
+        readonly kind: "mode";
+        readonly mode: Mode;
+        readonly until?: string;
+        readonly back_to?: Mode;
+        readonly by?: string;
+      }
+    | {
+        readonly kind: "runbook";
+        readonly name: string;
+        readonly title: string;
+        readonly target: string;
+        readonly by?: string;
+        readonly settled?: RunbookSettled;
       }
     | { readonly kind: "error"; readonly error: string }
     | { readonly kind: "cancelled" }
@@ -122,8 +156,16 @@ function apply(draft: Draft, event: StoredEvent): void {
       return;
     }
     case "exec": {
-      const { n, target, account, command } = event;
-      const opened: Entry = { ...placed, kind: "exec", n, target, account, command };
+      const { n, target, account, command, approval } = event;
+      const opened: Entry = {
+        ...placed,
+        kind: "exec",
+        n,
+        target,
+        account,
+        command,
+        ...(approval && { approval }),
+      };
       if (event.phase === "started") draft.entries.push(opened);
       else if (
         !replaceLast(
@@ -140,7 +182,8 @@ function apply(draft: Draft, event: StoredEvent): void {
       const { operation, target, verb } = event;
       const opened: Entry = { ...placed, kind: "operation", operation, target, verb, ...by };
       if (event.phase === "requested") {
-        draft.entries.push(opened);
+        const { approval } = event;
+        draft.entries.push({ ...opened, ...(approval && { approval }) });
         return;
       }
       const end = { outcome: event.outcome, durable: event.durable };
@@ -153,6 +196,48 @@ function apply(draft: Draft, event: StoredEvent): void {
         )
       )
         draft.entries.push({ ...opened, ...end });
+      return;
+    }
+    case "approval":
+      draft.entries.push({ ...placed, kind: "approval", approval: event.approval, asked: event });
+      return;
+    case "decision": {
+      const { approval } = event;
+      const asked = replaceLast(
+        draft,
+        "approval",
+        (entry) => entry.approval === approval,
+        (entry) => ({ ...entry, decided: event }),
+      );
+      if (!asked) draft.entries.push({ ...placed, kind: "approval", approval, decided: event });
+      return;
+    }
+    case "mode": {
+      const { mode, until, back_to } = event;
+      draft.entries.push({
+        ...placed,
+        kind: "mode",
+        mode,
+        ...(until !== undefined && { until }),
+        ...(back_to !== undefined && { back_to }),
+        ...by,
+      });
+      return;
+    }
+    case "runbook": {
+      const { name, title, target } = event;
+      const opened: Entry = { ...placed, kind: "runbook", name, title, target, ...by };
+      if (event.phase === "started") {
+        draft.entries.push(opened);
+        return;
+      }
+      const begun = replaceLast(
+        draft,
+        "runbook",
+        (entry) => entry.turn === event.turn,
+        (entry) => ({ ...entry, settled: event }),
+      );
+      if (!begun) draft.entries.push({ ...opened, settled: event });
       return;
     }
     case "result":

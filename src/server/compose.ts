@@ -97,6 +97,7 @@ export async function compose({
   agentEnv,
 }: ComposeDeps): Promise<Server> {
   const clock = systemClock;
+  const startedAt = clock.now().toISOString();
   const report = (error: unknown) => log.error(error, "the server failed at something");
   const defaultTarget = config.targets[0]?.name ?? "devvm";
 
@@ -244,7 +245,7 @@ export async function compose({
   const facts = (): Omit<ConsoleFacts, "actor"> => ({
     version: version(),
     mode: config.mode,
-    isolation: agent.isolation,
+    isolation: { kind: agent.isolation, says: "" },
     agent_problem: agentProblem(),
     presets,
     targets: watch.statuses(),
@@ -254,6 +255,8 @@ export async function compose({
       keyProblem: config.targets.length > 0 ? ssh.problem() : null,
       demo: demo && { modelInUse: model.inUse(), hasCredential: model.hasCredential },
     }),
+    runbooks: [],
+    now: { frozen: null, model: { state: "unknown", since: startedAt, detail: "" }, approvals: [] },
   });
   const app = createApp({
     auth,

@@ -20,7 +20,7 @@ const rows = [
   ["compose.ts", "demo.ts", "log.ts", "notices.ts", "record.ts", "sides.ts"],
   ["http"],
   ["sessions"],
-  ["agent", "broker", "watch"],
+  ["agent", "broker", "runbooks", "watch"],
   ["power"],
   ["auth", "audit"],
   ["store"],

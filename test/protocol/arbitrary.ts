@@ -14,6 +14,12 @@ const exec = {
   command: fc.string(),
 };
 
+const runbook = {
+  name: fc.constant("triage"),
+  title: fc.constant("Triage"),
+  target: fc.constant("devvm"),
+};
+
 /** Any body, in any order: logs here need not make sense, they only have to fold. */
 const body: fc.Arbitrary<EventBody> = fc.oneof(
   fc.record({ kind: fc.constant("user" as const), text: fc.string() }),
@@ -69,6 +75,36 @@ const body: fc.Arbitrary<EventBody> = fc.oneof(
     verb: fc.constantFrom("cycle" as const, "stop" as const),
     outcome: fc.record({ kind: fc.constant("refused" as const), reason: fc.string() }),
     durable: fc.boolean(),
+  }),
+  fc.record({
+    kind: fc.constant("approval" as const),
+    approval: operation,
+    target: fc.constant("devvm"),
+    account: fc.constant("root"),
+    command: fc.string(),
+    stdin: fc.record({ bytes: fc.nat(), sha256: fc.string(), excerpt: fc.string() }),
+    sha256: fc.string(),
+    expires_at: fc.constant("2026-01-01T00:10:00.000Z"),
+    why: fc.string(),
+  }),
+  fc.record({
+    kind: fc.constant("decision" as const),
+    approval: operation,
+    decision: fc.constantFrom("approved" as const, "denied" as const, "expired" as const, "void" as const),
+  }),
+  fc.record({
+    kind: fc.constant("mode" as const),
+    mode: fc.constantFrom("observe" as const, "supervised" as const, "autonomous" as const),
+  }),
+  fc.record({ kind: fc.constant("runbook" as const), phase: fc.constant("started" as const), ...runbook }),
+  fc.record({
+    kind: fc.constant("runbook" as const),
+    phase: fc.constant("settled" as const),
+    ...runbook,
+    findings: fc.constant([]),
+    unanswered: fc.constant([]),
+    summary: fc.string(),
+    next: fc.string(),
   }),
 );
 

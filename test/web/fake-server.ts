@@ -292,7 +292,9 @@ function someFacts(): ConsoleFacts {
     version: "0.1.0",
     actor: "ana",
     mode: "supervised",
-    isolation: "bubblewrap",
+    isolation: { kind: "bubblewrap", says: "Confined: it sees nothing of this server." },
+    runbooks: [],
+    now: { frozen: null, model: { state: "answers", since, detail: "" }, approvals: [] },
     agent_problem: null,
     presets: names.map((name, n) => ({
       name,

@@ -150,7 +150,7 @@ describe.each(["phone", "desk"] satisfies Size[])(
           server.facts = {
             ...server.facts,
             notices: [{ id: "credential", level: "info", text, action }],
-            isolation: "none",
+            isolation: { kind: "none", says: "Not confined." },
             agent_problem:
               "No model is configured. Set ANTHROPIC_API_KEY and start again; Power works without it.",
           };

@@ -52,7 +52,7 @@ describe.each(["phone", "desk"] as const)("on a %s", (size) => {
     const { page, server } = await open({
       size,
       prepare: (server) => {
-        server.facts = { ...server.facts, mode, isolation };
+        server.facts = { ...server.facts, mode, isolation: { kind: isolation, says: "" } };
         server.setTarget({ name: "the-machine-of-the-people-in-the-other-building", state: "unreachable" });
       },
     });

@@ -1,10 +1,11 @@
+import type { Isolation } from "../../protocol/api.ts";
 import type { EventBody, Ephemeral } from "../../protocol/events.ts";
 import type { SessionId, TurnId } from "../../protocol/ids.ts";
 
 /** What answers prompts. It holds no key: what it wants of a Target it asks the Broker for, through `door`. */
 export interface Agent {
-  /** How it is confined, as shown to the Operator: "bubblewrap" or "none". */
-  readonly isolation: string;
+  /** How it is confined. */
+  readonly isolation: Isolation["kind"];
   /** null when Turns can run; otherwise one sentence: what is missing and the mend. */
   problem(): string | null;
   /**

@@ -17,7 +17,8 @@ import type { Ssh } from "../ssh/ssh.ts";
 import { parseSsh } from "./ask.ts";
 import { Caller, type Request } from "./caller.ts";
 import { decide, type BrokerTarget, type Decision } from "./decide.ts";
-import { Excerpt, wholeEnd } from "./excerpt.ts";
+import type { Excerpt } from "./excerpt.ts";
+import { Execs } from "./exec.ts";
 import { runGuest, type GuestEnd } from "./run-guest.ts";
 import { overShare, runVerb } from "./run-verb.ts";
 
@@ -78,14 +79,6 @@ const binDir = join(import.meta.dirname, "bin");
 const requestsAtOnceMax = 32;
 /** Open connections of one Session; one more is closed unheard, and the shim says that the line was lost. */
 const connectionsMax = 4 * requestsAtOnceMax;
-/** Refused requests on record in one Turn; further ones are answered only, and the record says so once. */
-const refusedRecordedMax = 200;
-/** Of a command on record, which is as much as Ssh sends; of a longer one its beginning stands there with its length. */
-const commandBytesMax = 100 * 1024;
-/** The same where nothing was run, for everything that the agent chose the words of. */
-const refusedBytesMax = 8 * 1024;
-/** What is not on record by then is not run. */
-const recordMsMax = 10_000;
 
 export function createBroker(deps: BrokerDeps): Broker {
   const doors = new Set<OpenDoor>();
@@ -110,10 +103,7 @@ class OpenDoor implements Door {
   readonly token: string;
   readonly binDir = binDir;
   readonly socketPath: string;
-  #nextExec: number;
   #inTurn = false;
-  /** In this Turn. */
-  #refused = 0;
   #stop = new AbortController();
   readonly #callers = new Set<Caller>();
   /** Everything under way, each settled on record when its promise resolves. */
@@ -121,6 +111,7 @@ class OpenDoor implements Door {
   readonly #verbs = new Set<Promise<void>>();
   readonly #deps: BrokerDeps;
   readonly #session: BrokerSession;
+  readonly #execs: Execs;
   readonly #folder: string;
   readonly #server: Server;
   readonly #onClose: () => void;
@@ -129,7 +120,7 @@ class OpenDoor implements Door {
     this.#deps = deps;
     this.#session = session;
     this.#onClose = onClose;
-    this.#nextExec = session.nextExec ?? 0;
+    this.#execs = new Execs(deps, session);
     this.token = deps.newToken();
     this.#folder = folder;
     this.socketPath = join(folder, "s");
@@ -148,7 +139,7 @@ class OpenDoor implements Door {
 
   beginTurn(): void {
     this.#inTurn = true;
-    this.#refused = 0;
+    this.#execs.beginTurn();
   }
 
   async endTurn(): Promise<void> {
@@ -213,90 +204,31 @@ class OpenDoor implements Door {
   async #work(caller: Caller, request: Request, decision: Decision): Promise<void> {
     switch (decision.kind) {
       case "refused": {
-        await this.#recordRefused(request, decision);
-        return caller.answer(255, decision.sentence);
+        const { target, account, sentence } = decision;
+        const command = [request.program, ...request.argv].join(" ");
+        await this.#execs.refused({ target, account, command }, sentence);
+        return caller.answer(255, sentence);
       }
       case "guest": {
         const { ssh } = this.#deps;
         const { target, account, command } = decision;
         const stop = this.#stop.signal;
-        return this.#exec(caller, { target, account: account.user, command }, (excerpt) =>
-          runGuest({ ssh, caller, excerpt, stop }, decision),
+        const { code, sentence } = await this.#execs.run(
+          { target, account: account.user, command },
+          (excerpt) => runGuest({ ssh, caller, excerpt, stop }, decision),
         );
+        return caller.answer(code, sentence);
       }
       case "power": {
         const { target, verb } = decision;
-        if (verb === "status")
-          return this.#exec(caller, { target, account: "hypervisor", command: verb }, (excerpt) =>
-            this.#status(caller, excerpt, target),
-          );
-        return this.#verb(caller, decision);
+        if (verb !== "status") return this.#verb(caller, decision);
+        const { code, sentence } = await this.#execs.run(
+          { target, account: "hypervisor", command: verb },
+          (excerpt) => this.#status(caller, excerpt, target),
+        );
+        return caller.answer(code, sentence);
       }
     }
-  }
-
-  async #recordRefused(
-    { program, argv }: Request,
-    { target, account, sentence }: Extract<Decision, { kind: "refused" }>,
-  ): Promise<void> {
-    if (this.#refused > refusedRecordedMax) return;
-    const last = this.#refused++ === refusedRecordedMax;
-    const short = (text: string) => cut(text, refusedBytesMax);
-    const facts = {
-      kind: "exec",
-      n: this.#nextExec++,
-      target: short(target),
-      account: short(account),
-      command: short([program, ...argv].join(" ")),
-    } as const;
-    const reason = last
-      ? `${short(sentence)} ${refusedRecordedMax} requests were refused before it in this turn: further ones are answered, but not recorded one by one.`
-      : short(sentence);
-    await this.#settle(facts, { kind: "refused", reason }, 0, new Excerpt());
-  }
-
-  /** Started on record before the act, settled on record after it, and only then does the agent get its exit code. */
-  async #exec(
-    caller: Caller,
-    what: Pick<ExecStarted, "target" | "account" | "command">,
-    act: (excerpt: Excerpt) => Promise<GuestEnd>,
-  ): Promise<void> {
-    const command = cut(what.command, commandBytesMax);
-    const facts = { kind: "exec", n: this.#nextExec++, ...what, command } as const;
-    const notRun = { kind: "refused", reason: "It could not be recorded in time, and was not run." } as const;
-    const excerpt = new Excerpt();
-    const started = this.#session.record({ ...facts, phase: "started" });
-    if (!(await this.#inTime(started))) {
-      // Should it come to the record after all, its end comes too.
-      void started.then(() => this.#settle(facts, notRun, 0, excerpt)).catch(() => {});
-      return caller.answer(
-        255,
-        "this could not be recorded, so that it was not run. Tell the operator: the record's disk does not answer.",
-      );
-    }
-    const begun = performance.now();
-    const { end, code, sentence } = await act(excerpt);
-    await this.#settle(facts, end, Math.round(performance.now() - begun), excerpt);
-    caller.answer(code, sentence);
-  }
-
-  async #settle(
-    facts: Omit<ExecStarted, "phase">,
-    end: ExecSettled["end"],
-    duration_ms: number,
-    excerpt: Excerpt,
-  ): Promise<void> {
-    const settled = this.#session.record({
-      ...facts,
-      phase: "settled",
-      end,
-      duration_ms,
-      ...excerpt.fields(),
-    });
-    if (!(await this.#inTime(settled)))
-      this.#deps.log(
-        `broker: the end of exec ${facts.n} of session ${this.#session.id} could not be recorded`,
-      );
   }
 
   async #status(caller: Caller, excerpt: Excerpt, target: string): Promise<GuestEnd> {
@@ -321,7 +253,7 @@ class OpenDoor implements Door {
   async #verb(caller: Caller, { target, verb }: Extract<Decision, { kind: "power" }>): Promise<void> {
     const { power, newId } = this.#deps;
     const record = async (event: OperationRequested | OperationSettled) => {
-      if (await this.#inTime(this.#session.record(event))) return;
+      if (await this.#execs.inTime(this.#session.record(event))) return;
       if (event.phase === "requested")
         throw new Error(`${verb} on ${target} could not be recorded in the session, and was not sent`);
       this.#deps.log(
@@ -331,30 +263,6 @@ class OpenDoor implements Door {
     const { code, sentence } = await runVerb({ power, caller, newId, record }, target, verb);
     caller.answer(code, sentence);
   }
-
-  /** False when it was refused or took too long. */
-  async #inTime(recording: Promise<void>): Promise<boolean> {
-    const late = Promise.withResolvers<boolean>();
-    const callOff = this.#deps.clock.after(recordMsMax, () => late.resolve(false));
-    const recorded = recording.then(
-      () => true,
-      (error: unknown) => {
-        this.#deps.log(
-          `broker: an event of session ${this.#session.id} could not be recorded: ${String(error)}`,
-        );
-        return false;
-      },
-    );
-    const inTime = await Promise.race([recorded, late.promise]);
-    callOff();
-    return inTime;
-  }
-}
-
-function cut(text: string, bytesMax: number): string {
-  const bytes = Buffer.from(text);
-  if (bytes.length <= bytesMax) return text;
-  return `${wholeEnd(bytes.subarray(0, bytesMax)).toString()}\n[cut: ${bytes.length} bytes in all]`;
 }
 
 /** In constant time, whatever the lengths. */

@@ -138,7 +138,7 @@ export class AttachedSession {
         this.#live.settle(item);
         activity = null;
       } else if (item.name === "delta") this.#live.add(item);
-      else activity = item.text;
+      else if (item.name === "activity") activity = item.text;
     }
     this.live = this.#live.blocks();
     this.activity = activity;
