@@ -183,6 +183,8 @@ export async function compose({
     runtimeName,
     newToken: () => randomBytes(32).toString("base64url"),
     targets: config.targets.map(brokerTarget),
+    store,
+    standing: async () => ({ kind: "owns_nothing" }),
     log: (text) => log.warn(text),
   });
   const sessions = await Sessions.open({
