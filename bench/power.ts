@@ -54,6 +54,8 @@ export async function benchPower(): Promise<void> {
     ssh,
     power,
     targets: [{ name: "devvm", privileged: account, unprivileged: account, power: true }],
+    store: nowhere,
+    standing: async () => ({ kind: "owns_nothing" }),
     clock: systemClock,
     newId: () => randomUUID(),
     newToken: () => randomUUID(),

@@ -160,6 +160,8 @@ export async function compose({
     runtimeName,
     newToken: () => randomBytes(32).toString("base64url"),
     targets: config.targets.map(brokerTarget),
+    store,
+    standing: async () => ({ kind: "owns_nothing" }),
     log: (text) => log.warn(text),
   });
   // A freeze outlives the server; while it is not read the Broker refuses everything.

@@ -4,12 +4,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Mode } from "../../src/protocol/api.ts";
-import { systemClock } from "../../src/server/clock.ts";
+import type { PendingApproval } from "../../src/protocol/api.ts";
+import { systemClock, type Clock } from "../../src/server/clock.ts";
 import { createBroker, type Broker, type BrokerEvent, type Door } from "../../src/server/broker/broker.ts";
-import type { BrokerTarget } from "../../src/server/broker/decide.ts";
+import type { BrokerTarget, Standing } from "../../src/server/broker/decide.ts";
 import type { Power } from "../../src/server/power/power.ts";
 import { openSsh, type Ssh } from "../../src/server/ssh/ssh.ts";
-import { stage as powerStage, type ScriptedHypervisor } from "../power/stage.ts";
+import type { Store } from "../../src/server/store/store.ts";
+import { MemoryStore, stage as powerStage, type ScriptedHypervisor } from "../power/stage.ts";
 import { makeKey, startSshd, type Sshd } from "../doubles/sshd.ts";
 
 export interface BrokerStage {
@@ -17,20 +19,34 @@ export interface BrokerStage {
   readonly broker: Broker;
   readonly door: Door;
   readonly events: BrokerEvent[];
+  /** Who did it, of each of the events. */
+  readonly actors: (string | undefined)[];
+  readonly store: MemoryStore;
   readonly hypervisor: ScriptedHypervisor;
   readonly power: Power;
   mode: Mode;
-  /** What recording does instead of succeeding. */
-  recordFault: (() => Promise<void>) | null;
+  /** What asking the unprivileged account shows. */
+  standing: Standing;
+  /** What recording an event does before, or instead of, succeeding. */
+  recordFault: ((event: BrokerEvent) => Promise<void> | void) | null;
+  /** Resolves with the next request that waits for an Operator and was not answered by this function before. */
+  asked(): Promise<Pending>;
   close(): Promise<void>;
 }
+
+type Pending = Omit<PendingApproval, "session_name">;
 
 /**
  * A real sshd behind the real ssh behind a broker with one open session. Both accounts of the target are whoever runs
  * the tests; they are told apart by the recorded account and the alias.
  */
 export async function brokerStage(
-  options: { readonly unprivileged?: boolean; readonly runtimeName?: string } = {},
+  options: {
+    readonly unprivileged?: boolean;
+    readonly runtimeName?: string;
+    readonly clock?: Clock;
+    readonly store?: MemoryStore;
+  } = {},
 ): Promise<BrokerStage> {
   const dir = mkdtempSync(join(tmpdir(), "bg-broker-"));
   const key = makeKey(dir, "key");
@@ -52,13 +68,21 @@ export async function brokerStage(
       power: true,
     },
   ];
-  const { power, hypervisor } = powerStage();
+  const clock = options.clock ?? systemClock;
+  const { power, hypervisor, store } = powerStage({
+    clock,
+    ...(options.store && { memory: options.store }),
+  });
   const events: BrokerEvent[] = [];
+  const actors: (string | undefined)[] = [];
+  const seen = new Set<string>();
   const broker = createBroker({
     ssh,
     power,
     targets,
-    clock: systemClock,
+    store: store as Partial<Store> as Store,
+    standing: async () => stage.standing,
+    clock,
     newId: () => randomUUID(),
     newToken: () => randomUUID(),
     log: () => {},
@@ -68,10 +92,25 @@ export async function brokerStage(
     dir,
     broker,
     events,
+    actors,
+    store,
     hypervisor,
     power,
     mode: "supervised",
+    standing: { kind: "owns_nothing" },
     recordFault: null,
+    asked: () =>
+      new Promise((resolve) => {
+        const look = () => {
+          const next = broker.approvals.pending().find(({ approval }) => !seen.has(approval));
+          if (next === undefined) return;
+          seen.add(next.approval);
+          stop();
+          resolve(next);
+        };
+        const stop = broker.approvals.watch(look);
+        look();
+      }),
     async close() {
       await broker.close();
       await ssh.close();
@@ -82,9 +121,10 @@ export async function brokerStage(
   const door = await broker.open({
     id: randomUUID(),
     mode: () => stage.mode,
-    record: async (event) => {
-      if (stage.recordFault) return stage.recordFault();
+    record: async (event, by) => {
+      await stage.recordFault?.(event);
       events.push(event);
+      actors.push(by);
     },
   });
   door.beginTurn();

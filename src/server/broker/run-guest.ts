@@ -2,7 +2,7 @@ import type { Readable } from "node:stream";
 import type { ExecSettled } from "../../protocol/events.ts";
 import type { Ssh, SshExit } from "../ssh/ssh.ts";
 import type { Caller } from "./caller.ts";
-import type { Decision } from "./decide.ts";
+import type { Act } from "./decide.ts";
 import type { Excerpt } from "./excerpt.ts";
 
 export interface GuestEnd {
@@ -20,7 +20,7 @@ export async function runGuest(
     excerpt,
     stop,
   }: { readonly ssh: Ssh; readonly caller: Caller; readonly excerpt: Excerpt; readonly stop: AbortSignal },
-  { target, account, command }: Extract<Decision, { kind: "guest" }>,
+  { target, account, command }: Extract<Act, { kind: "guest" }>,
 ): Promise<GuestEnd> {
   const leave = AbortSignal.any([caller.gone, stop]);
   const started = await ssh.start(account.alias, [command], leave);
