@@ -22,6 +22,7 @@ import { mirrorIn, spoolFolders } from "./power/spool.ts";
 import { bringInSpooled, spooledIn } from "./power/spooled.ts";
 import { defaultPresets } from "./presets.ts";
 import { openRecord } from "./record.ts";
+import type { Runbooks } from "./sessions/door.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import {
   acceptHostKey,
@@ -168,13 +169,22 @@ export async function compose({
   const frozenRead = record.opened.then(() => broker.freeze.load()).catch(report);
   if (openInTime) await within(clock, freezeMs, frozenRead);
 
+  const runbooks: Runbooks = { list: () => [], run: async () => null };
   const sessions = await Sessions.open({
     store,
     clock,
     agent,
     newTurnId: randomUUID,
     newSessionId: randomUUID,
-    openDoor: (session) => broker.open(session),
+    openDoor: async (session) => {
+      const door = await broker.open(session);
+      const runFixed = async () => ({
+        n: 0,
+        end: { kind: "refused", reason: "There are no runbooks yet." } as const,
+        output: "",
+      });
+      return Object.assign(door, { runFixed });
+    },
     mode: () => config.mode,
     freeze: broker.freeze,
     runbooks,
@@ -246,7 +256,7 @@ export async function compose({
     defaultTarget,
     facts: () => page.facts(),
     pendingApprovals: () => page.pendingApprovals(),
-    decide: (...asked) => broker.approvals.decide(...asked),
+    approvals: broker.approvals,
     freeze: broker.freeze,
     targets: () => watch.statuses(),
     actions: demo

@@ -1,13 +1,15 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { createHash } from "node:crypto";
 import { onTestFinished } from "vitest";
-import type { ConsoleFacts, ConsoleNow, Mode, Notice, PendingApproval } from "../../src/protocol/api.ts";
+import type { ConsoleFacts, ConsoleNow, Mode, Notice } from "../../src/protocol/api.ts";
 import type { TargetStatus } from "../../src/protocol/targets.ts";
 import type { Agent } from "../../src/server/agent/agent.ts";
 import { createAudit } from "../../src/server/audit/audit.ts";
 import { createAuth } from "../../src/server/auth/auth.ts";
+import type { Approvals } from "../../src/server/broker/approvals.ts";
+import type { Freeze } from "../../src/server/broker/freeze.ts";
 import { systemClock, type Clock } from "../../src/server/clock.ts";
-import { createApp, type AppDeps } from "../../src/server/http/app.ts";
+import { createApp } from "../../src/server/http/app.ts";
 import type { HostKeyRoutesDeps } from "../../src/server/http/routes/host-keys.ts";
 import { listen } from "../../src/server/http/listen.ts";
 import { Streams } from "../../src/server/http/stream.ts";
@@ -16,7 +18,6 @@ import { createPower, type Power } from "../../src/server/power/power.ts";
 import type { Runbooks } from "../../src/server/sessions/door.ts";
 import type { SessionLimits } from "../../src/server/sessions/limits.ts";
 import type { SessionDeps } from "../../src/server/sessions/session.ts";
-import type { SessionsDeps } from "../../src/server/sessions/sessions.ts";
 import type { Store } from "../../src/server/store/store.ts";
 import { HandFreeze, openSessions, scratchStore } from "./sessions.ts";
 
@@ -36,12 +37,8 @@ export async function startApp(options: {
   readonly acceptHostKey?: HostKeyRoutesDeps["acceptHostKey"];
   readonly targets?: (power: Power) => readonly TargetStatus[];
   readonly notices?: readonly Notice[];
-  readonly approvals?: {
-    pending(): readonly Omit<PendingApproval, "session_name">[];
-    decide: AppDeps["decide"];
-    watch(onChange: () => void): () => void;
-  };
-  readonly freeze?: SessionsDeps["freeze"] & AppDeps["freeze"];
+  readonly approvals?: Approvals;
+  readonly freeze?: Pick<Freeze, "now" | "set" | "watch">;
   readonly openDoor?: SessionDeps["openDoor"];
   /** The configured one. */
   readonly mode?: Mode;
@@ -110,7 +107,7 @@ export async function startApp(options: {
     streams,
     store,
     pendingApprovals,
-    decide: async (...asked) => (await options.approvals?.decide(...asked)) ?? { kind: "none" },
+    approvals: options.approvals ?? { decide: async () => ({ kind: "none" }) },
     freeze,
     power,
     clock,

@@ -1,6 +1,7 @@
 import type { RunbookBrief } from "../../protocol/api.ts";
-import type { ExecSettled, RunbookSettled } from "../../protocol/events.ts";
+import type { RunbookSettled } from "../../protocol/events.ts";
 import type { BrokerDoor } from "../agent/agent.ts";
+import type { FixedAnswer, FixedAsk } from "../broker/fixed.ts";
 
 /** The Session's door to the Broker, as the Broker hands it out. */
 export interface SessionDoor extends BrokerDoor {
@@ -13,21 +14,6 @@ export interface SessionDoor extends BrokerDoor {
   /** A fixed question of a Runbook, whether or not knocks are answered. */
   runFixed(asked: FixedAsk): Promise<FixedAnswer>;
   close(): Promise<void>;
-}
-
-export interface FixedAsk {
-  readonly target: string;
-  readonly on: "guest" | "power";
-  readonly command: string;
-  readonly timeoutMs: number;
-  readonly by: string;
-  readonly signal: AbortSignal;
-}
-
-export interface FixedAnswer {
-  readonly n: number;
-  readonly end: ExecSettled["end"];
-  readonly output: string;
 }
 
 /** The Runbooks that there are. */

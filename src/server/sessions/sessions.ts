@@ -1,5 +1,6 @@
-import type { Frozen, SessionSummary } from "../../protocol/api.ts";
+import type { SessionSummary } from "../../protocol/api.ts";
 import type { SessionId } from "../../protocol/ids.ts";
+import type { Freeze } from "../broker/freeze.ts";
 import type { Store } from "../store/store.ts";
 import { Catalogue, type SessionFacts } from "./catalogue.ts";
 import { nameCharsMax, neededMs, sessionsOpenMax, type SessionLimits } from "./limits.ts";
@@ -9,10 +10,7 @@ export type SessionsDeps = Omit<SessionDeps, "takeTurn" | "refuseForRoom"> & {
   readonly newSessionId: () => SessionId;
   readonly limits: SessionLimits;
   /** While somebody has frozen all agents no Turn runs. */
-  readonly freeze: {
-    now(): Frozen | null;
-    watch(onChange: () => void): () => void;
-  };
+  readonly freeze: Pick<Freeze, "now" | "watch">;
   /** The Targets' names; the first is the default one. */
   readonly targets: readonly string[];
 };

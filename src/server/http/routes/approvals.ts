@@ -1,6 +1,7 @@
 import { Hono } from "hono";
-import type { ApprovalAnswer, ApprovalRequest, PendingApproval } from "../../../protocol/api.ts";
-import { isUuid, type ApprovalId, type SessionId } from "../../../protocol/ids.ts";
+import type { ApprovalAnswer, PendingApproval } from "../../../protocol/api.ts";
+import { isUuid } from "../../../protocol/ids.ts";
+import type { Approvals } from "../../broker/approvals.ts";
 import type { SettledApproval } from "../../sessions/state.ts";
 import type { Sessions } from "../../sessions/sessions.ts";
 import { jsonBody } from "../body.ts";
@@ -9,26 +10,14 @@ import { findSession } from "../find-session.ts";
 import { Refusal } from "../refusal.ts";
 import { approvalBody } from "../requests.ts";
 
-type DecideAnswer =
-  | { readonly kind: "decided"; readonly decision: "approved" | "denied" }
-  | { readonly kind: "none" }
-  | ({ readonly kind: "settled" } & SettledApproval)
-  | { readonly kind: "another" }
-  | { readonly kind: "unrecorded"; readonly reason: string };
-
 export interface ApprovalRoutesDeps {
   readonly sessions: Sessions;
   /** Those that wait, the oldest first. */
   readonly pendingApprovals: () => readonly PendingApproval[];
-  readonly decide: (
-    session: SessionId,
-    approval: ApprovalId,
-    answer: ApprovalRequest,
-    by: string,
-  ) => Promise<DecideAnswer>;
+  readonly approvals: Pick<Approvals, "decide">;
 }
 
-export function approvalRoutes({ sessions, pendingApprovals, decide }: ApprovalRoutesDeps): Hono<Env> {
+export function approvalRoutes({ sessions, pendingApprovals, approvals }: ApprovalRoutesDeps): Hono<Env> {
   const routes = new Hono<Env>();
 
   routes.get("/approvals", (c) => c.json<readonly PendingApproval[]>(pendingApprovals()));
@@ -39,7 +28,7 @@ export function approvalRoutes({ sessions, pendingApprovals, decide }: ApprovalR
     const approval = c.req.param("approval");
     if (!isUuid(approval)) throw noSuchRequest();
     c.set("audited", answer);
-    const decided = await decide(session.id, approval, answer, c.var.actor);
+    const decided = await approvals.decide(session.id, approval, answer, c.var.actor);
     switch (decided.kind) {
       case "decided":
         return c.json<ApprovalAnswer>({ approval, decision: decided.decision });

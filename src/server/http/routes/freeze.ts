@@ -1,15 +1,12 @@
 import { Hono } from "hono";
-import type { FreezeAnswer, Frozen } from "../../../protocol/api.ts";
+import type { FreezeAnswer } from "../../../protocol/api.ts";
+import type { Freeze } from "../../broker/freeze.ts";
 import { jsonBody } from "../body.ts";
 import type { Env } from "../env.ts";
 import { freezeBody } from "../requests.ts";
 
 export interface FreezeRoutesDeps {
-  readonly freeze: {
-    now(): Frozen | null;
-    /** Holds at once, whatever the disk says. */
-    set(frozen: boolean, by: string): Promise<{ readonly durable: boolean }>;
-  };
+  readonly freeze: Pick<Freeze, "now" | "set">;
 }
 
 export function freezeRoutes({ freeze }: FreezeRoutesDeps): Hono<Env> {
