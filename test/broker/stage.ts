@@ -7,6 +7,7 @@ import type { Mode } from "../../src/protocol/api.ts";
 import type { PendingApproval } from "../../src/protocol/api.ts";
 import { systemClock, type Clock } from "../../src/server/clock.ts";
 import { createBroker, type Broker, type BrokerEvent, type Door } from "../../src/server/broker/broker.ts";
+import type { DecideAnswer } from "../../src/server/broker/approvals.ts";
 import type { BrokerTarget, Standing } from "../../src/server/broker/decide.ts";
 import type { Power } from "../../src/server/power/power.ts";
 import { openSsh, type Ssh } from "../../src/server/ssh/ssh.ts";
@@ -29,12 +30,14 @@ export interface BrokerStage {
   standing: Standing;
   /** What recording an event does before, or instead of, succeeding. */
   recordFault: ((event: BrokerEvent) => Promise<void> | void) | null;
+  /** An Operator's answer to it. */
+  decide(pending: Pending, decision: "approve" | "deny", by?: string): Promise<DecideAnswer>;
   /** Resolves with the next request that waits for an Operator and was not answered by this function before. */
   asked(): Promise<Pending>;
   close(): Promise<void>;
 }
 
-type Pending = Omit<PendingApproval, "session_name">;
+export type Pending = Omit<PendingApproval, "session_name">;
 
 /**
  * A real sshd behind the real ssh behind a broker with one open session. Both accounts of the target are whoever runs
@@ -111,6 +114,8 @@ export async function brokerStage(
         const stop = broker.approvals.watch(look);
         look();
       }),
+    decide: ({ session_id, approval, sha256 }, decision, by = "ana") =>
+      broker.approvals.decide(session_id, approval, { decision, sha256 }, by),
     async close() {
       await broker.close();
       await ssh.close();
@@ -143,14 +148,7 @@ export function startShim(
   program: "ssh" | "scp",
   args: readonly string[],
 ): ChildProcess {
-  return spawn(program, args, {
-    env: {
-      PATH: `${door.binDir}:${join(process.execPath, "..")}:/usr/bin:/bin`,
-      BREAKGLASS_BROKER: door.socketPath,
-      BREAKGLASS_TOKEN: door.token,
-    },
-    stdio: "pipe",
-  });
+  return spawn(program, args, { env: agentEnv(door), stdio: "pipe" });
 }
 
 export async function shim(
@@ -162,12 +160,38 @@ export async function shim(
   }: { readonly input?: Buffer; readonly program?: "ssh" | "scp" } = {},
 ): Promise<Ran> {
   const child = startShim(door, program, args);
+  child.stdin!.on("error", () => {});
+  child.stdin!.end(input);
+  return ended(child);
+}
+
+/** What an agent's Bash tool does with a line: bash runs it, without anything on stdin. */
+export function agentShell(
+  door: Pick<Door, "binDir" | "socketPath" | "token">,
+  line: string,
+  cwd: string,
+): Promise<Ran> {
+  const child = spawn("bash", ["-c", line], { cwd, env: agentEnv(door), stdio: ["ignore", "pipe", "pipe"] });
+  return ended(child);
+}
+
+function agentEnv({
+  binDir,
+  socketPath,
+  token,
+}: Pick<Door, "binDir" | "socketPath" | "token">): NodeJS.ProcessEnv {
+  return {
+    PATH: `${binDir}:${join(process.execPath, "..")}:/usr/bin:/bin`,
+    BREAKGLASS_BROKER: socketPath,
+    BREAKGLASS_TOKEN: token,
+  };
+}
+
+async function ended(child: ChildProcess): Promise<Ran> {
   const stdout: Buffer[] = [];
   let stderr = "";
   child.stdout!.on("data", (chunk: Buffer) => stdout.push(chunk));
   child.stderr!.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-  child.stdin!.on("error", () => {});
-  child.stdin!.end(input);
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   return { code, stdout: Buffer.concat(stdout), stderr };
 }

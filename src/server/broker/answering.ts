@@ -1,5 +1,6 @@
 import type { OperationRequested, OperationSettled } from "../../protocol/events.ts";
 import type { ApprovalId, OperationId } from "../../protocol/ids.ts";
+import { within } from "../clock.ts";
 import type { Ssh } from "../ssh/ssh.ts";
 import { parseSsh } from "./ask.ts";
 import type { AskedApprovals, AskedInTurn } from "./approvals.ts";
@@ -45,6 +46,9 @@ interface Leave {
 
 /** Guest commands of one Session at the same time that no Operator was asked about; one more is refused with a sentence. */
 const guestsAtOnceMax = 8;
+
+/** Reading whether all is frozen has so long; while that is not known nothing is run. */
+const freezeReadMsMax = 10_000;
 
 /** What becomes of the requests of one Session. */
 export class Answering {
@@ -98,9 +102,12 @@ export class Answering {
   }
 
   async #frozen(): Promise<string | null> {
-    const { freeze, log } = this.#deps;
-    if (!(await this.#execs.inTime(freeze.load()))) {
-      log("broker: whether all is frozen could not be read");
+    const { freeze, clock, log } = this.#deps;
+    const known = freeze.load().then(
+      () => true,
+      (error: unknown) => log(`broker: whether all is frozen could not be read: ${String(error)}`),
+    );
+    if ((await within(clock, freezeReadMsMax, known)) !== true) {
       return "whether an operator has frozen Breakglass could not be read from its record. Nothing was run. Tell the operator: to freeze or to lift the freeze on the page mends it.";
     }
     const frozen = freeze.now();
