@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
-import { encode, frame, frameBytesMax, Frames } from "./frames.ts";
+import { encode, frameBytesMax, Frames } from "../process/frames.ts";
+import { frame } from "./frames.ts";
 
 export interface Request {
   readonly token: string;
