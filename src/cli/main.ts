@@ -10,6 +10,8 @@ breakglass link          print a one-time link to the running server's page
 breakglass verb VERB     send a verb: through the running server, or straight over SSH without one
                          [--target NAME] [--json]
 breakglass enroll TARGET make a machine reachable for rescues, and prove it
+breakglass runner --socket PATH
+                         run agents here, for a server with BREAKGLASS_ISOLATION=runner:PATH
 `;
 
 const { positionals } = parseArgs({ allowPositionals: true, strict: false });
@@ -32,6 +34,9 @@ switch (positionals[0]) {
   }
   case "enroll":
     process.exitCode = await (await import("./enroll.ts")).enroll(process.env, process.argv.slice(3));
+    break;
+  case "runner":
+    process.exitCode = await (await import("./runner.ts")).runRunner(process.argv.slice(3), process.env);
     break;
   default:
     process.stderr.write(usage);

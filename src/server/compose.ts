@@ -245,7 +245,7 @@ export async function compose({
   const facts = (): Omit<ConsoleFacts, "actor"> => ({
     version: version(),
     mode: config.mode,
-    isolation: { kind: agent.isolation, says: "" },
+    isolation: agent.isolation(),
     agent_problem: agentProblem(),
     presets,
     targets: watch.statuses(),
