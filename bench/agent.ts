@@ -37,7 +37,7 @@ export async function agentFigures(isolation: "auto" | "none"): Promise<AgentFig
   const agent = claudeAgent({
     clock: systemClock,
     sessionsDir: join(root, "sessions"),
-    isolation,
+    isolation: { kind: isolation },
     instructions: "You are a benchmark.",
     endpoint: () => ({ env: { ANTHROPIC_BASE_URL: model.url, ANTHROPIC_API_KEY: "dummy" } }),
     agentsWarmMax: 4,
@@ -68,7 +68,7 @@ export async function agentFigures(isolation: "auto" | "none"): Promise<AgentFig
     const session = randomUUID();
     await turn(session, "text", never);
     return {
-      isolation: agent.isolation,
+      isolation: agent.isolation().kind,
       turnWarmMs: await medianOf(warmTurns, () => timed(() => turn(session, "text", never))),
       toolTurnWarmMs: await medianOf(warmTurns, () => timed(() => turn(session, "tool", never))),
       turnFreshMs: await medianOf(freshTurns, async () => {

@@ -13,6 +13,8 @@ breakglass freeze        stop every agent at once, and keep them stopped; verbs 
 breakglass thaw          let them work again
 breakglass approvals     show what waits for an operator's yes or no, exactly
 breakglass enroll TARGET make a machine reachable for rescues, and prove it
+breakglass runner --socket PATH
+                         run agents here, for a server with BREAKGLASS_ISOLATION=runner:PATH
 `;
 
 const { positionals } = parseArgs({ allowPositionals: true, strict: false });
@@ -44,6 +46,9 @@ switch (positionals[0]) {
     break;
   case "enroll":
     process.exitCode = await (await import("./enroll.ts")).enroll(process.env, process.argv.slice(3));
+    break;
+  case "runner":
+    process.exitCode = await (await import("./runner.ts")).runRunner(process.argv.slice(3), process.env);
     break;
   default:
     process.stderr.write(usage);

@@ -46,7 +46,7 @@ export function composeConsole(deps: {
     facts: () => ({
       version,
       mode: config.mode,
-      isolation: { kind: agent.isolation, says: "" },
+      isolation: agent.isolation(),
       agent_problem: agent.problem(),
       presets,
       targets: targets(),

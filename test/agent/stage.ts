@@ -10,6 +10,7 @@ import {
   type ClaudeAgentOptions,
 } from "../../src/server/agent/claude/agent.ts";
 import { openRunner } from "../../src/server/agent/runner/runner.ts";
+import type { IsolationChoice } from "../../src/server/config/config.ts";
 import { systemClock } from "../../src/server/clock.ts";
 import type { SessionId } from "../../src/protocol/ids.ts";
 import { startModel, type Model } from "../../demo/model/server.ts";
@@ -47,12 +48,19 @@ export interface Played {
   readonly news: AgentNews[];
 }
 
-export interface StageOptions extends Partial<ClaudeAgentOptions> {
+export interface StageOptions extends Omit<Partial<ClaudeAgentOptions>, "isolation"> {
+  /** A word stands for the choice of this kind. */
+  readonly isolation?: IsolationChoice | "auto" | "bubblewrap" | "none";
   readonly script: Script;
   readonly busy?: () => boolean;
 }
 
-export async function openStage({ script, busy, ...changed }: StageOptions): Promise<Stage> {
+export async function openStage({
+  script,
+  busy,
+  isolation = isolations[0]!,
+  ...changed
+}: StageOptions): Promise<Stage> {
   const root = mkdtempSync(join(tmpdir(), "bg-agent-"));
   const asked: Asked[] = [];
   const bodies: string[] = [];
@@ -67,7 +75,7 @@ export async function openStage({ script, busy, ...changed }: StageOptions): Pro
   const options: ClaudeAgentOptions = {
     clock: systemClock,
     sessionsDir: join(root, "sessions"),
-    isolation: isolations[0]!,
+    isolation: typeof isolation === "string" ? { kind: isolation } : isolation,
     instructions: "You are a test.",
     endpoint: () => ({ env: { ANTHROPIC_BASE_URL: model.url, ANTHROPIC_API_KEY: "dummy" } }),
     agentsWarmMax: 4,
@@ -139,7 +147,7 @@ async function dummyDoor(root: string, busy: () => boolean): Promise<BrokerDoor 
 
 /** What can be tried on this machine. In CI a missing bubblewrap is a failure, elsewhere a test less. */
 export const isolations: ("bubblewrap" | "none")[] = await (async () => {
-  const runner = openRunner({ isolation: "bubblewrap", sessionsDir: tmpdir(), readable: [] });
+  const runner = openRunner({ isolation: { kind: "bubblewrap" }, sessionsDir: tmpdir(), readable: [] });
   return (await runner.problem()) === null || process.env["CI"] === "true"
     ? ["bubblewrap", "none"]
     : ["none"];

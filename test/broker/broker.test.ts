@@ -4,7 +4,8 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { BrokerEvent, Door } from "../../src/server/broker/broker.ts";
-import { encode, frame } from "../../src/server/broker/frames.ts";
+import { frame } from "../../src/server/broker/frames.ts";
+import { encode } from "../../src/server/process/frames.ts";
 import { saw } from "../power/stage.ts";
 import { brokerStage, shim, startShim, type BrokerStage } from "./stage.ts";
 

@@ -5,7 +5,7 @@ import type { SessionId, TurnId } from "../../protocol/ids.ts";
 /** What answers prompts. It holds no key: what it wants of a Target it asks the Broker for, through `door`. */
 export interface Agent {
   /** How it is confined. */
-  readonly isolation: Isolation["kind"];
+  isolation(): Isolation;
   /** null when Turns can run; otherwise one sentence: what is missing and the mend. */
   problem(): string | null;
   /**

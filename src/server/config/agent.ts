@@ -1,11 +1,11 @@
 import { fileURLToPath } from "node:url";
 import path from "node:path";
 import type { Mode } from "../../protocol/api.ts";
-import type { AgentConfig, Isolation } from "./config.ts";
+import type { AgentConfig, IsolationChoice } from "./config.ts";
 import { complain, notShown, shown, type Findings } from "./findings.ts";
 import { readNumber } from "./numbers.ts";
 import { absolutePath, type OptionName, type Read } from "./options.ts";
-import { parseHttpUrl } from "./values.ts";
+import { isAccount, parseHttpUrl } from "./values.ts";
 
 const definitionsDir = fileURLToPath(new URL("../../../agents/", import.meta.url));
 
@@ -22,7 +22,7 @@ const agentsWarmMax = 3;
 export function readAgent(
   read: Read,
   findings: Findings,
-): { readonly agent: AgentConfig; readonly mode: Mode; readonly isolation: Isolation } {
+): { readonly agent: AgentConfig; readonly mode: Mode; readonly isolation: IsolationChoice } {
   const before = findings.problems.length;
   const agent = {
     definitionPath: readDefinition(read, findings),
@@ -36,13 +36,7 @@ export function readAgent(
   };
   // The strictest of each stands in for a word that is not understood.
   const mode = readWord(read, "BREAKGLASS_MODE", modes, { unset: "supervised", wrong: "observe" }, findings);
-  const isolation = readWord(
-    read,
-    "BREAKGLASS_ISOLATION",
-    isolations,
-    { unset: "auto", wrong: "auto" },
-    findings,
-  );
+  const isolation = readIsolation(read, findings);
   const wrong = findings.problems.slice(before).map(({ option }) => option);
   const problem =
     wrong.length === 0
@@ -53,7 +47,23 @@ export function readAgent(
 
 const refused = "Turns are refused until then; power and state work.";
 const modes: readonly Mode[] = ["observe", "supervised", "autonomous"];
-const isolations: readonly Isolation[] = ["auto", "bubblewrap", "none"];
+
+/** A unix socket's path has 107 bytes at most (unix(7)). */
+const socketBytesMax = 107;
+
+/** The strictest stands in for what is not understood, and Turns are refused. */
+function readIsolation(read: Read, findings: Findings): IsolationChoice {
+  const option = "BREAKGLASS_ISOLATION";
+  const value = read(option) ?? "auto";
+  if (value === "auto" || value === "bubblewrap" || value === "none") return { kind: value };
+  const [, kind, rest = ""] = /^(account|runner):(.+)$/.exec(value) ?? [];
+  if (kind === "account" && isAccount(rest)) return { kind, account: rest };
+  if (kind === "runner" && path.isAbsolute(rest) && Buffer.byteLength(rest) <= socketBytesMax)
+    return { kind, socketPath: path.normalize(rest) };
+  const words = "auto, bubblewrap, none, account:NAME, or runner:/path/of/its/socket";
+  complain(findings, option, shown(value), `It must be ${words}. ${refused}`);
+  return { kind: "auto" };
+}
 
 /** A path, or the bare name of a definition that comes with Breakglass. */
 function readDefinition(read: Read, findings: Findings): string {

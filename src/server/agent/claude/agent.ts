@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import type { SessionId } from "../../../protocol/ids.ts";
 import type { Clock } from "../../clock.ts";
+import type { IsolationChoice } from "../../config/config.ts";
 import type { Agent, TurnEnd, TurnRequest } from "../agent.ts";
 import { openRunner } from "../runner/runner.ts";
 import { findClaude } from "./executable.ts";
@@ -16,7 +17,7 @@ export interface ClaudeAgentOptions extends TurnLimits {
   /** The agent's memory and workspaces, one folder a Session, 0700. */
   readonly sessionsDir: string;
   /** "auto" means bubblewrap where it works, and no Turns elsewhere. */
-  readonly isolation: "auto" | "bubblewrap" | "none";
+  readonly isolation: IsolationChoice;
   /** The system prompt: the text of agents/breakglass.md. */
   readonly instructions: string;
   /** The agent's executable; default: the one that came with the SDK. */
@@ -61,25 +62,36 @@ interface Seat {
 
 /** The real Claude agent, one process an active Session, by way of its SDK. */
 export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
-  const runner = openRunner({ ...options, readable: options.readable ?? [] });
   const executable = options.claudePath ?? findClaude();
+  const runner = openRunner({ ...options, executable, readable: options.readable ?? [] });
   const limits = { silenceMs: options.silenceMs, turnTimeoutMs: options.turnTimeoutMs };
   /** Least recently used first. */
   const seats = new Map<SessionId, Seat>();
   const leaving = new Map<SessionId, Promise<void>>();
   let closed = false;
-  let problem: string | null = missing(executable);
-  const tried = runner.problem().then((found) => void (problem ??= found));
+  const notInstalled = runner.bringsAgent ? null : missing(executable);
+  let problem = notInstalled;
+  let looking: Promise<void> | undefined;
+  // A runner may die, and may come back: asked again whenever somebody wants to know.
+  const look = () =>
+    (looking ??= runner
+      .problem()
+      .then((found) => void (problem = notInstalled ?? found))
+      .finally(() => (looking = undefined)));
+  void look();
 
   return {
-    isolation: runner.isolation,
-    problem: () => problem,
+    isolation: () => runner.isolation(),
+    problem() {
+      void look();
+      return problem;
+    },
     processes: () => seats.size + leaving.size,
     async warm() {
-      await Promise.all([loadSdk(), tried]);
+      await Promise.all([loadSdk(), look()]);
     },
     async turn(request) {
-      await tried;
+      await look();
       if (problem === null) return turn(request);
       await request.report({ kind: "error", error: problem });
       return "failed";
@@ -89,6 +101,7 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
       closed = true;
       await Promise.all([...seats.keys()].map((session) => release(session, "gently")));
       await Promise.all(leaving.values());
+      await runner.close();
     },
   };
 
@@ -132,7 +145,7 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
   async function seatFor(request: TurnRequest, opening: Opening): Promise<Seat> {
     await leaving.get(request.session);
     const { session, door } = request;
-    const place = { session, executable: executable!, door };
+    const place = { session, executable: executable ?? "", door };
     const setting: Setting = {
       session,
       door,
@@ -163,7 +176,7 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
     if (closed) throw new Error("The server is stopping.");
     const worker = startWorker(
       query,
-      { ...queryOptions(setting, opening), pathToClaudeCodeExecutable: executable! },
+      { ...queryOptions(setting, opening), pathToClaudeCodeExecutable: setting.places.executable },
       (args, env) => runner.start({ ...place, args, env }),
     );
     const reading = unread(opening.kind === "new" ? 0 : null);

@@ -1,4 +1,4 @@
-import type { Exit } from "../../process/start.ts";
+import type { End } from "../runner/runner.ts";
 import type { Result } from "./messages.ts";
 
 /** Of the agent's own words; they are for a person to read. */
@@ -46,7 +46,7 @@ function explainStatus(status: number | null): readonly [string, string] {
 }
 
 /** The agent's process ended in mid-turn. */
-export function explainDeath(exit: Exit, stderr: string): string {
+export function explainDeath(exit: End, stderr: string): string {
   const said = stderr.trim() === "" ? "" : ` It said: ${stderr.trim().slice(-quotedCharsMax)}`;
   return `The agent's process ended in mid-turn (${describeExit(exit)}). ${whole} Commands that it had sent to a machine may still be running there: look before you repeat them. The next prompt starts it again with its memory.${said}`;
 }
@@ -64,12 +64,14 @@ export function explainRefusal(error: unknown): string {
   return `The agent could not be started: ${reason.slice(0, quotedCharsMax)} ${whole} Mend that, then send the prompt again. ${without}`;
 }
 
-function describeExit(exit: Exit): string {
+function describeExit(exit: End): string {
   switch (exit.kind) {
     case "not_started":
       return `it did not start: ${exit.error.message}`;
     case "signalled":
       return exit.signal;
+    case "lost":
+      return exit.reason;
     case "exited":
       // bubblewrap answers 128 + the signal's number for its child (bwrap(1)).
       return exit.code > 128 ? `exit code ${exit.code}: signal ${exit.code - 128}` : `exit code ${exit.code}`;
