@@ -172,6 +172,9 @@ export async function compose({
     apiTimeoutMs,
     silenceMs: config.agent.silenceTimeoutSeconds * 1000,
     turnTimeoutMs: config.agent.turnTimeoutSeconds * 1000,
+    modelCallsMax: config.agent.modelCallsMax,
+    outputCharsMax: config.agent.outputCharsMax,
+    turnCostUsdMax: config.agent.turnCostUsdMax ?? undefined,
   });
   const agentProblem = () => config.agent.problem ?? definition.problem ?? model.problem() ?? agent.problem();
 

@@ -59,6 +59,7 @@ const closedDoor: SessionDoor = {
   token: "none",
   binDir: "/nonexistent",
   busy: () => false,
+  waiting: () => false,
   beginTurn: () => {},
   endTurn: async () => {},
   close: async () => {},

@@ -328,6 +328,7 @@ function door(endTurn: () => Promise<void>): SessionDoor {
     token: "",
     binDir: "",
     busy: () => false,
+    waiting: () => false,
     beginTurn: () => {},
     endTurn,
     close: async () => {},

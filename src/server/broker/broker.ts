@@ -48,6 +48,7 @@ export interface Door {
   readonly token: string;
   readonly binDir: string;
   readonly busy: () => boolean;
+  readonly waiting: () => boolean;
   /** From now on requests are heard, until `endTurn`. */
   beginTurn(): void;
   /**
@@ -136,6 +137,7 @@ class OpenDoor implements Door {
   }
 
   busy = (): boolean => this.#guests.size + this.#verbs.size > 0;
+  waiting = (): boolean => false;
 
   beginTurn(): void {
     this.#inTurn = true;
