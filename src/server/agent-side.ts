@@ -40,6 +40,9 @@ export function composeAgent(deps: {
     apiTimeoutMs,
     silenceMs: config.agent.silenceTimeoutSeconds * 1000,
     turnTimeoutMs: config.agent.turnTimeoutSeconds * 1000,
+    modelCallsMax: config.agent.modelCallsMax,
+    outputCharsMax: config.agent.outputCharsMax,
+    turnCostUsdMax: config.agent.turnCostUsdMax ?? undefined,
   });
   const problem = () => config.agent.problem ?? definition.problem ?? model.problem() ?? agent.problem();
   return { agent: { ...agent, problem }, model };

@@ -22,7 +22,7 @@ import { mirrorIn, spoolFolders } from "./power/spool.ts";
 import { bringInSpooled, spooledIn } from "./power/spooled.ts";
 import { defaultPresets } from "./presets.ts";
 import { openRecord } from "./record.ts";
-import type { Runbooks } from "./sessions/door.ts";
+import { loadRunbooks } from "./runbooks/runbooks.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import {
   acceptHostKey,
@@ -169,7 +169,12 @@ export async function compose({
   const frozenRead = record.opened.then(() => broker.freeze.load()).catch(report);
   if (openInTime) await within(clock, freezeMs, frozenRead);
 
-  const runbooks: Runbooks = { list: () => [], run: async () => null };
+  const { runbooks, problems: runbookProblems } = await loadRunbooks({
+    folder: join(root, "runbooks"),
+    further: config.runbooks,
+    clock,
+  });
+  for (const { option, mend } of runbookProblems) log.warn(`${option}: ${mend}`);
   const sessions = await Sessions.open({
     store,
     clock,
@@ -219,7 +224,7 @@ export async function compose({
     model: () => ({ state: "unknown", since: startedAt, detail: "" }),
     targets: () => watch.statuses(),
     standing: () => ({
-      problems,
+      problems: [...problems, ...runbookProblems],
       storeProblem: record.problem(),
       keyProblem: config.targets.length > 0 ? ssh.problem() : null,
       demo: demo && { modelInUse: model.inUse(), hasCredential: model.hasCredential },

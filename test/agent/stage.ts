@@ -53,11 +53,13 @@ export interface StageOptions extends Omit<Partial<ClaudeAgentOptions>, "isolati
   readonly isolation?: IsolationChoice | "auto" | "bubblewrap" | "none";
   readonly script: Script;
   readonly busy?: () => boolean;
+  readonly waiting?: () => boolean;
 }
 
 export async function openStage({
   script,
   busy,
+  waiting,
   isolation = isolations[0]!,
   ...changed
 }: StageOptions): Promise<Stage> {
@@ -71,7 +73,7 @@ export async function openStage({
       bodies.push(JSON.stringify(body));
     },
   });
-  const door = await dummyDoor(root, busy ?? (() => false));
+  const door = await dummyDoor(root, { busy: busy ?? (() => false), waiting: waiting ?? (() => false) });
   const options: ClaudeAgentOptions = {
     clock: systemClock,
     sessionsDir: join(root, "sessions"),
@@ -83,6 +85,8 @@ export async function openStage({
     apiTimeoutMs: 60_000,
     silenceMs: 60_000,
     turnTimeoutMs: 120_000,
+    modelCallsMax: 100,
+    outputCharsMax: 16 * 1024 * 1024,
     ...changed,
   };
   const agents: ClaudeAgent[] = [];
@@ -135,14 +139,17 @@ export async function openStage({
 }
 
 /** A socket that accepts and says nothing, and an `ssh` that repeats its arguments. */
-async function dummyDoor(root: string, busy: () => boolean): Promise<BrokerDoor & { close(): void }> {
+async function dummyDoor(
+  root: string,
+  says: Pick<BrokerDoor, "busy" | "waiting">,
+): Promise<BrokerDoor & { close(): void }> {
   const binDir = join(root, "bin");
   mkdirSync(binDir);
   writeFileSync(join(binDir, "ssh"), '#!/bin/sh\necho "ssh got: $*"\n', { mode: 0o755 });
   const socketPath = join(root, "broker.sock");
   const server = createServer((socket) => socket.end("hello from the broker\n"));
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
-  return { socketPath, token: "token-of-this-session", binDir, busy, close: () => void server.close() };
+  return { socketPath, token: "token-of-this-session", binDir, ...says, close: () => void server.close() };
 }
 
 /** What can be tried on this machine. In CI a missing bubblewrap is a failure, elsewhere a test less. */

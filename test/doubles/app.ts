@@ -15,7 +15,7 @@ import { listen } from "../../src/server/http/listen.ts";
 import { Streams } from "../../src/server/http/stream.ts";
 import type { Hypervisor } from "../../src/server/power/hypervisor.ts";
 import { createPower, type Power } from "../../src/server/power/power.ts";
-import type { Runbooks } from "../../src/server/sessions/door.ts";
+import type { Runbooks } from "../../src/server/runbooks/runbooks.ts";
 import type { SessionLimits } from "../../src/server/sessions/limits.ts";
 import type { SessionDeps } from "../../src/server/sessions/session.ts";
 import type { Store } from "../../src/server/store/store.ts";

@@ -7,7 +7,8 @@ import type { Agent } from "../../src/server/agent/agent.ts";
 import type { Frozen, Mode } from "../../src/protocol/api.ts";
 import { systemClock, type Clock } from "../../src/server/clock.ts";
 import type { SessionLimits } from "../../src/server/sessions/limits.ts";
-import type { Runbooks, SessionDoor } from "../../src/server/sessions/door.ts";
+import type { Runbooks } from "../../src/server/runbooks/runbooks.ts";
+import type { SessionDoor } from "../../src/server/sessions/door.ts";
 import type { SessionDeps } from "../../src/server/sessions/session.ts";
 import { Sessions, type SessionsDeps } from "../../src/server/sessions/sessions.ts";
 import { openFiles } from "../../src/server/store/files/files.ts";
@@ -95,6 +96,7 @@ export const closedDoor: SessionDoor = {
   token: "none",
   binDir: "/nonexistent",
   busy: () => false,
+  waiting: () => false,
   beginTurn: () => {},
   endTurn: async () => {},
   modeChanged: () => {},

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { FixedAsk } from "../../src/server/broker/fixed.ts";
-import type { Runbooks } from "../../src/server/sessions/door.ts";
+import type { Runbooks } from "../../src/server/runbooks/runbooks.ts";
 import { scriptedAgent } from "../doubles/agent.ts";
 import { closedDoor, eventsOf, HandFreeze, openSessions, scratchStore } from "../doubles/sessions.ts";
 import { newSession, say, turnEnded } from "./stage.ts";

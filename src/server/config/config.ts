@@ -61,6 +61,10 @@ export interface AgentConfig {
   readonly maxConcurrentTurns: number;
   readonly turnTimeoutSeconds: number;
   readonly silenceTimeoutSeconds: number;
+  readonly modelCallsMax: number;
+  readonly outputCharsMax: number;
+  /** null: no limit. */
+  readonly turnCostUsdMax: number | null;
   readonly warmMax: number;
   /** Passed on to the agent's environment, and shown to nobody. */
   readonly credentials: Readonly<Record<string, string>>;

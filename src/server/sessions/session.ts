@@ -3,10 +3,11 @@ import type { ApprovalId, OperationId, SessionId, TurnId } from "../../protocol/
 import type { Frozen, Mode, ModeNow, Operation, RunbookBrief } from "../../protocol/api.ts";
 import type { Agent, TurnEnd } from "../agent/agent.ts";
 import { within, type Clock } from "../clock.ts";
+import type { Runbooks } from "../runbooks/runbooks.ts";
 import { readable } from "../store/readable.ts";
 import type { Store } from "../store/store.ts";
 import { digestOf } from "./digest.ts";
-import type { Runbooks, SessionDoor } from "./door.ts";
+import type { SessionDoor } from "./door.ts";
 import { endingsOf, operationEnding } from "./endings.ts";
 import { admitMs, cancelWaitMs, operationMs, runbookMsMax } from "./limits.ts";
 import { Live } from "./live.ts";
@@ -302,6 +303,7 @@ export class Session {
         prompt,
         model,
         resume: this.#state.agentSession,
+        after: this.#state.last,
         digest: () => this.#digest(),
         door,
         signal: turn.signal,

@@ -5,6 +5,7 @@ import type {
   ExecStarted,
   OperationRequested,
   StoredEvent,
+  TurnEndReason,
 } from "../../protocol/events.ts";
 import type { ApprovalId, OperationId, TurnId } from "../../protocol/ids.ts";
 import { approvalsKnownMax, promptKeysMax } from "./limits.ts";
@@ -13,6 +14,8 @@ import { approvalsKnownMax, promptKeysMax } from "./limits.ts";
 export interface SessionState {
   /** The Turn that has begun and not ended, and what in it has begun and not settled. */
   open: OpenTurn | null;
+  /** The newest Turn that has ended. */
+  last: { readonly turn: TurnId; readonly end: TurnEndReason } | undefined;
   /** Asked for and not settled: a Verb goes on although its Turn has ended. */
   readonly operations: Map<OperationId, OperationRequested & { readonly turn: TurnId | undefined }>;
   /** How requests for an Approval ended: the newest. */
@@ -44,6 +47,7 @@ export interface SettledApproval {
 export function emptyState(): SessionState {
   return {
     open: null,
+    last: undefined,
     operations: new Map(),
     decided: new Map(),
     keys: new Set(),
@@ -99,6 +103,7 @@ export function note(state: SessionState, event: Omit<StoredEvent, "id">): void 
       }
       return;
     case "turn_end":
+      if (happened.turn !== undefined) state.last = { turn: happened.turn, end: happened.reason };
       state.open = null;
       return;
     default:

@@ -4,12 +4,13 @@ import type { SessionId } from "../../../protocol/ids.ts";
 import type { Clock } from "../../clock.ts";
 import type { IsolationChoice } from "../../config/config.ts";
 import type { Agent, TurnEnd, TurnRequest } from "../agent.ts";
+import type { ModelSign } from "../model.ts";
 import { openRunner } from "../runner/runner.ts";
 import { findClaude } from "./executable.ts";
 import { explainRefusal } from "./failures.ts";
 import { environment, queryOptions, type Opening, type Setting } from "./settings.ts";
 import { unread, type Reading } from "./translate.ts";
-import { playTurn, type Played, type TurnLimits } from "./turn.ts";
+import { playTurn, type Played, type TurnDeps, type TurnLimits } from "./turn.ts";
 import { startWorker, type Worker } from "./worker.ts";
 
 export interface ClaudeAgentOptions extends TurnLimits {
@@ -36,6 +37,15 @@ export interface ClaudeAgentOptions extends TurnLimits {
   readonly idleMs: number;
   /** A request to the model without an answer counts as failed after this long. */
   readonly apiTimeoutMs: number;
+  /** Requests to the model in one Turn; then it is ended, and says so. */
+  readonly modelCallsMax: number;
+  /**
+   * What a Turn may cost, by the agent's own reckoning at list prices; the model call that exceeds it is its last one.
+   * With it no process stays warm: the agent counts from its process's start.
+   */
+  readonly turnCostUsdMax?: number | undefined;
+  /** Told what Turns see of the model. */
+  readonly onModel?: (sign: ModelSign) => void;
 }
 
 export interface ClaudeAgent extends Agent {
@@ -64,7 +74,12 @@ interface Seat {
 export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
   const executable = options.claudePath ?? findClaude();
   const runner = openRunner({ ...options, executable, readable: options.readable ?? [] });
-  const limits = { silenceMs: options.silenceMs, turnTimeoutMs: options.turnTimeoutMs };
+  const { silenceMs, turnTimeoutMs, outputCharsMax } = options;
+  const playing: TurnDeps = {
+    clock: options.clock,
+    limits: { silenceMs, turnTimeoutMs, outputCharsMax },
+    onModel: options.onModel ?? (() => {}),
+  };
   /** Least recently used first. */
   const seats = new Map<SessionId, Seat>();
   const leaving = new Map<SessionId, Promise<void>>();
@@ -133,7 +148,7 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
   async function play(request: TurnRequest, seat: Seat, lost: boolean): Promise<Played> {
     try {
       const blocks = lost ? [await recall(request), request.prompt] : [request.prompt];
-      return await playTurn({ clock: options.clock, limits }, seat.worker, blocks, request, seat.reading);
+      return await playTurn(playing, seat.worker, blocks, request, seat.reading);
     } catch (error) {
       // What could not be recorded is the caller's to tell; the agent does not go on unseen.
       await release(request.session, "now");
@@ -155,6 +170,8 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
       apiTimeoutMs: options.apiTimeoutMs,
       instructions: options.instructions,
       model: request.model ?? options.model,
+      modelCallsMax: options.modelCallsMax,
+      costUsdMax: options.turnCostUsdMax,
     };
     const launch = JSON.stringify([
       environment(setting),
@@ -192,7 +209,9 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
     seat.busy = false;
     // Released in the meantime.
     if (seats.get(session) !== seat) return leaving.get(session);
-    if (!seat.worker.alive() || !(await seat.worker.cage.sweep())) return release(session, "now");
+    if (played.stopped || !seat.worker.alive() || !(await seat.worker.cage.sweep()))
+      return release(session, "now");
+    if (options.turnCostUsdMax !== undefined) return void release(session, "gently");
     seat.callOffIdle = options.clock.after(options.idleMs, () => void release(session, "gently"));
     evict();
   }

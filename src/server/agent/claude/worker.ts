@@ -19,6 +19,8 @@ export interface Worker {
   ask(blocks: readonly string[], hear: Hear): Promise<Answered>;
   /** Asks it to stop what it does; its answer is a result. Rejects when it is gone. */
   interrupt(): Promise<void>;
+  /** What its conversation has cost before now, in USD, earlier processes included; undefined: it does not say. */
+  spentUsd(): Promise<number | undefined>;
   /** Lets it save its memory and exit; resolves when it has. */
   finish(): Promise<void>;
   readonly cage: Cage;
@@ -99,6 +101,16 @@ export function startWorker(
       });
     },
     interrupt: async () => void (await conversation.interrupt()),
+    async spentUsd() {
+      try {
+        // Of no use but for a figure, so that a change in a later version of the agent costs only that.
+        const ask = conversation.usage_EXPERIMENTAL_MAY_CHANGE_DO_NOT_RELY_ON_THIS_API_YET;
+        const { session } = await ask.call(conversation, { skipBehaviors: true });
+        return session.total_cost_usd;
+      } catch {
+        return undefined;
+      }
+    },
     async finish() {
       prompts.end();
       await read;
