@@ -17,8 +17,8 @@ import type { Ssh } from "../ssh/ssh.ts";
 import { parseSsh } from "./ask.ts";
 import { Caller, type Request } from "./caller.ts";
 import { decide, type BrokerTarget, type Decision } from "./decide.ts";
-import type { Excerpt } from "./excerpt.ts";
 import { Execs } from "./exec.ts";
+import type { Output } from "./output.ts";
 import { runGuest, type GuestEnd } from "./run-guest.ts";
 import { overShare, runVerb } from "./run-verb.ts";
 
@@ -144,7 +144,7 @@ class OpenDoor implements Door {
 
   async endTurn(): Promise<void> {
     this.#inTurn = false;
-    this.#stop.abort();
+    this.#stop.abort("The turn ended.");
     this.#stop = new AbortController();
     await Promise.all(this.#guests);
   }
@@ -210,12 +210,11 @@ class OpenDoor implements Door {
         return caller.answer(255, sentence);
       }
       case "guest": {
-        const { ssh } = this.#deps;
         const { target, account, command } = decision;
         const stop = this.#stop.signal;
         const { code, sentence } = await this.#execs.run(
           { target, account: account.user, command },
-          (excerpt) => runGuest({ ssh, caller, excerpt, stop }, decision),
+          (output) => runGuest({ ...this.#deps, sink: caller, output, stop }, decision),
         );
         return caller.answer(code, sentence);
       }
@@ -224,14 +223,14 @@ class OpenDoor implements Door {
         if (verb !== "status") return this.#verb(caller, decision);
         const { code, sentence } = await this.#execs.run(
           { target, account: "hypervisor", command: verb },
-          (excerpt) => this.#status(caller, excerpt, target),
+          (output) => this.#status(caller, output, target),
         );
         return caller.answer(code, sentence);
       }
     }
   }
 
-  async #status(caller: Caller, excerpt: Excerpt, target: string): Promise<GuestEnd> {
+  async #status(caller: Caller, output: Output, target: string): Promise<GuestEnd> {
     const report = await this.#deps.power.status(target);
     if ("kind" in report)
       return {
@@ -241,7 +240,7 @@ class OpenDoor implements Door {
       };
     for (const channel of ["stdout", "stderr"] as const) {
       const bytes = Buffer.from(report[channel]);
-      excerpt.take(bytes);
+      output.take(channel, bytes);
       caller.send(channel, bytes);
     }
     const { exit_code } = report;

@@ -46,7 +46,7 @@ export class Caller {
     socket.on("error", () => {});
     socket.on("close", () => {
       this.#request.resolve(null);
-      gone.abort();
+      gone.abort("Whoever asked went away.");
     });
   }
 
