@@ -11,6 +11,7 @@ import { createAudit } from "./audit/audit.ts";
 import type { AuditFact } from "./audit/entry.ts";
 import { createAuth } from "./auth/auth.ts";
 import { keepSecret, secretBytes } from "./auth/secret.ts";
+import { createAccounts } from "./broker/accounts.ts";
 import { createBroker } from "./broker/broker.ts";
 import { systemClock, within } from "./clock.ts";
 import type { Config, Problem } from "./config/config.ts";
@@ -175,6 +176,7 @@ export async function compose({
   });
   const agentProblem = () => config.agent.problem ?? definition.problem ?? model.problem() ?? agent.problem();
 
+  const accounts = createAccounts({ ssh, clock });
   const broker = createBroker({
     ssh,
     power,
@@ -184,7 +186,7 @@ export async function compose({
     newToken: () => randomBytes(32).toString("base64url"),
     targets: config.targets.map(brokerTarget),
     store,
-    standing: async () => ({ kind: "owns_nothing" }),
+    standing: accounts.standing,
     log: (text) => log.warn(text),
   });
   const sessions = await Sessions.open({

@@ -160,3 +160,33 @@ test("a freeze is every session's", async () => {
   await stage.broker.freeze.set(true, "ana");
   expect((await shim(other, ["devvm", "true"])).code).toBe(255);
 });
+
+test("a runbook's step needs no agent's turn, ends with its own, and is not run while all is frozen", async () => {
+  const stage = await opened();
+  await stage.door.endTurn();
+  const ask = (command: string) =>
+    stage.door.runFixed({
+      target: "devvm",
+      on: "guest",
+      command,
+      timeoutMs: 60_000,
+      by: "ana",
+      signal: new AbortController().signal,
+    });
+  expect(await ask("echo ran")).toMatchObject({ end: { kind: "exited", code: 0 }, output: "ran\n" });
+  const long = ask("echo started; exec sleep 600");
+  await expect.poll(() => stage.events.length, { timeout: 50_000 }).toBe(3);
+  expect(stage.door.busy()).toBe(true);
+  await stage.door.endTurn();
+  expect(stage.door.busy()).toBe(false);
+  expect(stage.events).toHaveLength(4);
+  expect((await long).end).toMatchObject({ kind: "unknown" });
+  await stage.broker.freeze.set(true, "bob");
+  const frozen = await ask("echo ran");
+  expect(frozen).toMatchObject({
+    end: { kind: "unknown", reason: expect.stringContaining("bob has frozen") },
+    output: "",
+  });
+  expect(stage.events.at(-1)).toMatchObject({ n: frozen.n, end: { kind: "refused" } });
+  expect(stage.actors.every((by) => by === "ana")).toBe(true);
+});
