@@ -7,6 +7,7 @@ import type { TargetStatus } from "../protocol/targets.ts";
 import { composeAgent } from "./agent-side.ts";
 import { createAudit } from "./audit/audit.ts";
 import { createAuth } from "./auth/auth.ts";
+import { createAccounts } from "./broker/accounts.ts";
 import { createBroker } from "./broker/broker.ts";
 import { systemClock, within } from "./clock.ts";
 import type { Config, Problem } from "./config/config.ts";
@@ -153,6 +154,7 @@ export async function compose({
 
   const agentSide = composeAgent({ config, demo, clock, env: agentEnv });
   const { agent, model } = agentSide;
+  const accounts = createAccounts({ ssh, clock });
   const broker = createBroker({
     ssh,
     power,
@@ -162,7 +164,7 @@ export async function compose({
     newToken: () => randomBytes(32).toString("base64url"),
     targets: config.targets.map(brokerTarget),
     store,
-    standing: async () => ({ kind: "owns_nothing" }),
+    standing: accounts.standing,
     log: (text) => log.warn(text),
   });
   // A freeze outlives the server; while it is not read the Broker refuses everything.
@@ -181,15 +183,7 @@ export async function compose({
     agent,
     newTurnId: randomUUID,
     newSessionId: randomUUID,
-    openDoor: async (session) => {
-      const door = await broker.open(session);
-      const runFixed = async () => ({
-        n: 0,
-        end: { kind: "refused", reason: "There are no runbooks yet." } as const,
-        output: "",
-      });
-      return Object.assign(door, { runFixed });
-    },
+    openDoor: (session) => broker.open(session),
     mode: () => config.mode,
     freeze: broker.freeze,
     runbooks,
@@ -226,6 +220,7 @@ export async function compose({
     standing: () => ({
       problems: [...problems, ...runbookProblems],
       storeProblem: record.problem(),
+      accountProblems: accounts.problems(),
       keyProblem: config.targets.length > 0 ? ssh.problem() : null,
       demo: demo && { modelInUse: model.inUse(), hasCredential: model.hasCredential },
     }),

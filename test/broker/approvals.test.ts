@@ -127,7 +127,7 @@ test.each([
   [
     "observe mode",
     "The mode became observe.",
-    () => {
+    async () => {
       stage.mode = "observe";
       stage.door.modeChanged();
     },
@@ -370,7 +370,7 @@ test.each([
   ],
   [
     "observe mode, though left again",
-    () => {
+    async () => {
       stage.mode = "observe";
       stage.door.modeChanged();
       stage.mode = "supervised";

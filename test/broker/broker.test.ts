@@ -234,7 +234,7 @@ test("an excerpt keeps the beginning and the end, in whole characters", async ()
   expect(event.excerpt).toContain("bytes left out");
 });
 
-test("when the agent goes away the end is truthfully unknown", async () => {
+test("when the agent goes away its command is ended on the guest", async () => {
   const mark = join(stage.dir, "alive");
   const child = startShim(stage.door, "ssh", [
     "devvm",
@@ -244,7 +244,7 @@ test("when the agent goes away the end is truthfully unknown", async () => {
   expect(stage.door.busy()).toBe(true);
   child.kill("SIGKILL");
   const event = await recorded({ kind: "exec", phase: "settled" });
-  expect(event).toMatchObject({ end: { kind: "unknown" } });
+  expect(event).toMatchObject({ end: { kind: "ended" } });
   expect(readFileSync(mark, "utf8")).toBe("yes\n");
   await expect.poll(() => stage.door.busy()).toBe(false);
 });
@@ -258,7 +258,7 @@ test("the end of a turn ends what still runs on guests, and waits for the record
   child.stderr!.resume();
   await new Promise((resolve) => child.stdout!.once("data", resolve));
   await stage.door.endTurn();
-  expect(settled()).toMatchObject([{ end: { kind: "unknown" } }]);
+  expect(settled()).toMatchObject([{ end: { kind: "ended" } }]);
   expect(stage.door.busy()).toBe(false);
   child.stdout!.resume();
   expect(await code).toBe(255);
@@ -356,5 +356,5 @@ test("a reader that closes early ends the command", async () => {
   await new Promise((resolve) => child.stdout!.once("data", resolve));
   child.stdout!.destroy();
   await new Promise((resolve) => child.once("exit", resolve));
-  expect(await recorded({ kind: "exec", phase: "settled" })).toMatchObject({ end: { kind: "unknown" } });
+  expect(await recorded({ kind: "exec", phase: "settled" })).toMatchObject({ end: { kind: "ended" } });
 });

@@ -8,6 +8,7 @@ import type { BrokerDeps, BrokerSession } from "./broker.ts";
 import type { Caller, Request } from "./caller.ts";
 import { decide, type Act, type Decision } from "./decide.ts";
 import { Execs, type Exec } from "./exec.ts";
+import { runFixed, type FixedAnswer, type FixedAsk } from "./fixed.ts";
 import type { Freeze } from "./freeze.ts";
 import { readStatus } from "./read-status.ts";
 import { runGuest } from "./run-guest.ts";
@@ -83,6 +84,17 @@ export class Answering {
       case "ask":
         return this.#ask(knock, decision);
     }
+  }
+
+  /** A step of a Runbook: `stop` ends it. */
+  async fixed(asked: FixedAsk, stop: AbortSignal): Promise<FixedAnswer> {
+    const execs = this.#execs;
+    const frozen = await this.#frozen();
+    if (frozen === null) return runFixed({ ...this.#deps, execs, stop }, asked);
+    const { target, command, by } = asked;
+    const end = { kind: "refused", reason: frozen } as const;
+    const { n } = await execs.run({ target, account: "", command }, async () => ({ end, code: 255 }), by);
+    return { n, end: { kind: "unknown", reason: frozen }, output: "" };
   }
 
   async #decide({ program, argv }: Request): Promise<Decision> {
@@ -182,15 +194,15 @@ export class Answering {
     const ssh = heldBack(this.#deps.ssh, until, holds.lookAgain);
     const { code, sentence } = await this.#execs.run(
       { ...factsOf(act), ...(approved && { approval: approved.approval }) },
-      (excerpt) => runGuest({ ssh, caller, excerpt, stop: holds.turn }, act),
+      (output) => runGuest({ ...this.#deps, ssh, sink: caller, output, stop: holds.turn }, act),
     );
     caller.answer(code, sentence);
   }
 
   async #status(caller: Caller, act: PowerAct): Promise<void> {
     const { power } = this.#deps;
-    const { code, sentence } = await this.#execs.run(factsOf(act), (excerpt) =>
-      readStatus({ power, caller, excerpt }, act.target),
+    const { code, sentence } = await this.#execs.run(factsOf(act), (output) =>
+      readStatus({ power, caller, output }, act.target),
     );
     caller.answer(code, sentence);
   }

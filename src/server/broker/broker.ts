@@ -14,9 +14,11 @@ import type { Power } from "../power/power.ts";
 import { makeRuntimeFolder } from "../ssh/runtime-folder.ts";
 import type { Ssh } from "../ssh/ssh.ts";
 import type { Store } from "../store/store.ts";
+import type { Standing } from "./accounts.ts";
 import { createApprovals, type Approvals } from "./approvals.ts";
-import type { BrokerTarget, Standing } from "./decide.ts";
+import type { BrokerTarget } from "./decide.ts";
 import { OpenDoor } from "./door.ts";
+import type { FixedAnswer, FixedAsk } from "./fixed.ts";
 import { createFreeze, type Freeze } from "./freeze.ts";
 
 /** Holds the way to the keys for agents: decides, runs, records. */
@@ -58,6 +60,8 @@ export interface Door {
    * until all of that is on record. Verbs run on.
    */
   endTurn(): Promise<void>;
+  /** For a Runbook, which has a Turn of its own: it needs no `beginTurn`, and `endTurn` ends it. */
+  runFixed(asked: FixedAsk): Promise<FixedAnswer>;
   /** Call it when the Session's mode is another: what the new one forbids is not sent any more. */
   modeChanged(): void;
   /** The same as endTurn, and no knock is answered any more. */

@@ -1,5 +1,6 @@
 import type { Mode } from "../../protocol/api.ts";
 import { parseVerb, verbNames, verbs, type Verb } from "../../protocol/verbs.ts";
+import type { Standing } from "./accounts.ts";
 import type { Asked } from "./ask.ts";
 
 export interface BrokerTarget {
@@ -16,10 +17,6 @@ interface Account {
   readonly alias: string;
   readonly user: string;
 }
-
-/** What asking an account has shown. */
-export type Standing =
-  { readonly kind: "owns_nothing" } | { readonly kind: "privileged" | "unknown"; readonly because: string };
 
 export type Act =
   | { readonly kind: "guest"; readonly target: string; readonly account: Account; readonly command: string }

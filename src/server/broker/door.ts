@@ -7,6 +7,7 @@ import type { AskedInTurn } from "./approvals.ts";
 import type { BrokerSession, Door } from "./broker.ts";
 import { Caller } from "./caller.ts";
 import { equal } from "./equal.ts";
+import type { FixedAnswer, FixedAsk } from "./fixed.ts";
 import { Hold } from "./hold.ts";
 
 /** Folder with the `ssh` and `scp` for the agent's PATH. */
@@ -74,6 +75,17 @@ export class OpenDoor implements Door {
     this.#inTurn = false;
     this.#turn.end("The turn ended.");
     await Promise.all(this.#heard);
+  }
+
+  async runFixed(asked: FixedAsk): Promise<FixedAnswer> {
+    const answer = this.#answering.fixed(asked, this.#turn.signal);
+    const work = answer.then(
+      () => {},
+      () => {},
+    );
+    this.#heard.add(work);
+    void work.then(() => this.#heard.delete(work));
+    return answer;
   }
 
   freeze({ by }: Frozen): void {

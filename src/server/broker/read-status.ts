@@ -1,11 +1,11 @@
 import type { Power } from "../power/power.ts";
 import type { Caller } from "./caller.ts";
-import type { Excerpt } from "./excerpt.ts";
+import type { Output } from "./output.ts";
 import type { GuestEnd } from "./run-guest.ts";
 
 /** Plain status changes nothing and is no Operation: what the hypervisor says, as it says it. */
 export async function readStatus(
-  { power, caller, excerpt }: { readonly power: Power; readonly caller: Caller; readonly excerpt: Excerpt },
+  { power, caller, output }: { readonly power: Power; readonly caller: Caller; readonly output: Output },
   target: string,
 ): Promise<GuestEnd> {
   const report = await power.status(target);
@@ -17,7 +17,7 @@ export async function readStatus(
     };
   for (const channel of ["stdout", "stderr"] as const) {
     const bytes = Buffer.from(report[channel]);
-    excerpt.take(bytes);
+    output.take(channel, bytes);
     caller.send(channel, bytes);
   }
   const { exit_code } = report;
