@@ -178,6 +178,7 @@ export async function compose({
   const broker = createBroker({
     ssh,
     power,
+    store,
     clock,
     newId: randomUUID,
     runtimeName,

@@ -4,10 +4,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Mode } from "../../src/protocol/api.ts";
+import type { SessionId } from "../../src/protocol/ids.ts";
 import { systemClock } from "../../src/server/clock.ts";
 import { createBroker, type Broker, type BrokerEvent, type Door } from "../../src/server/broker/broker.ts";
 import type { BrokerTarget } from "../../src/server/broker/decide.ts";
 import type { Power } from "../../src/server/power/power.ts";
+import { openFiles } from "../../src/server/store/files/files.ts";
+import { lateStore } from "../../src/server/store/late.ts";
+import type { Store } from "../../src/server/store/store.ts";
 import { openSsh, type Ssh } from "../../src/server/ssh/ssh.ts";
 import { stage as powerStage, type ScriptedHypervisor } from "../power/stage.ts";
 import { makeKey, startSshd, type Sshd } from "../doubles/sshd.ts";
@@ -19,6 +23,12 @@ export interface BrokerStage {
   readonly events: BrokerEvent[];
   readonly hypervisor: ScriptedHypervisor;
   readonly power: Power;
+  readonly ssh: Ssh;
+  readonly sshd: Sshd;
+  readonly store: Store;
+  /** Of the open session. */
+  readonly id: SessionId;
+  readonly targets: readonly BrokerTarget[];
   mode: Mode;
   /** What recording does instead of succeeding. */
   recordFault: (() => Promise<void>) | null;
@@ -30,11 +40,22 @@ export interface BrokerStage {
  * the tests; they are told apart by the recorded account and the alias.
  */
 export async function brokerStage(
-  options: { readonly unprivileged?: boolean; readonly runtimeName?: string } = {},
+  options: {
+    readonly unprivileged?: boolean;
+    readonly runtimeName?: string;
+    /** What the store does otherwise. */
+    readonly store?: (files: Store) => Partial<Store>;
+    /** Of sshd_config. */
+    readonly sshdConfig?: readonly string[];
+  } = {},
 ): Promise<BrokerStage> {
   const dir = mkdtempSync(join(tmpdir(), "bg-broker-"));
   const key = makeKey(dir, "key");
-  const sshd: Sshd = await startSshd({ authorizedKeys: [key.publicKey], dir });
+  const sshd: Sshd = await startSshd({
+    authorizedKeys: [key.publicKey],
+    dir,
+    config: options.sshdConfig ?? [],
+  });
   const host = { hostName: "127.0.0.1", port: sshd.port, user: sshd.user, side: "guest" } as const;
   const ssh: Ssh = await openSsh({
     hosts: [
@@ -53,10 +74,15 @@ export async function brokerStage(
     },
   ];
   const { power, hypervisor } = powerStage();
+  const files = await openFiles({ directory: join(dir, "store") });
+  const late = lateStore("The store is not open yet.");
+  late.open(files);
+  const store: Store = { ...late.store, ...options.store?.(files) };
   const events: BrokerEvent[] = [];
   const broker = createBroker({
     ssh,
     power,
+    store,
     targets,
     clock: systemClock,
     newId: () => randomUUID(),
@@ -70,17 +96,23 @@ export async function brokerStage(
     events,
     hypervisor,
     power,
+    ssh,
+    sshd,
+    store,
+    id: randomUUID(),
+    targets,
     mode: "supervised",
     recordFault: null,
     async close() {
       await broker.close();
       await ssh.close();
       await sshd.stop();
+      await files.close();
       rmSync(dir, { recursive: true });
     },
   };
   const door = await broker.open({
-    id: randomUUID(),
+    id: stage.id,
     mode: () => stage.mode,
     record: async (event) => {
       if (stage.recordFault) return stage.recordFault();

@@ -18,6 +18,7 @@ import { parseSsh } from "./ask.ts";
 import { Caller, type Request } from "./caller.ts";
 import { decide, type BrokerTarget, type Decision } from "./decide.ts";
 import { Execs } from "./exec.ts";
+import type { KeptStore } from "./kept.ts";
 import type { Output } from "./output.ts";
 import { runGuest, type GuestEnd } from "./run-guest.ts";
 import { overShare, runVerb } from "./run-verb.ts";
@@ -62,6 +63,8 @@ export interface Door {
 export interface BrokerDeps {
   readonly ssh: Ssh;
   readonly power: Power;
+  /** Where the output of commands is kept. */
+  readonly store: KeptStore;
   /** The first is the default one: `devvm` and `pve` mean it. */
   readonly targets: readonly BrokerTarget[];
   readonly clock: Clock;

@@ -11,6 +11,7 @@ import type { Answer } from "./listen.ts";
 import { pageRoutes } from "./page.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import { consoleRoutes, type ConsoleRoutesDeps } from "./routes/console.ts";
+import { execRoutes } from "./routes/exec.ts";
 import { hostKeyRoutes, type HostKeyRoutesDeps } from "./routes/host-keys.ts";
 import { loginRoutes } from "./routes/login.ts";
 import { powerRoutes, type PowerRoutesDeps } from "./routes/power.ts";
@@ -63,6 +64,7 @@ export function createApp(deps: AppDeps): App {
     }
   });
   app.route("/api", sessionRoutes(deps));
+  app.route("/api", execRoutes(deps));
   app.route("/api", powerRoutes(deps));
   app.route("/api", hostKeyRoutes(deps));
   app.route("/api", consoleRoutes(deps));
