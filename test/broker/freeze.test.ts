@@ -16,6 +16,12 @@ async function opened(options: Parameters<typeof brokerStage>[0] = {}): Promise<
   return stage;
 }
 
+const over = (memory: MemoryStore): Partial<Store> => ({
+  append: (...asked) => memory.append(...asked),
+  head: (...asked) => memory.head(...asked),
+  read: (...asked) => memory.read(...asked),
+});
+
 function freezeOn(store: MemoryStore, clock = systemClock): Freeze {
   return createFreeze({ store: store as Partial<Store> as Store, clock, log: () => {} });
 }
@@ -76,7 +82,7 @@ test("damage before the newest record is passed over; damage of the newest leave
 
 test("while it is not known whether all is frozen nothing runs; an operator's word settles it", async () => {
   const store = new MemoryStore();
-  const stage = await opened({ store });
+  const stage = await opened({ store: () => over(store) });
   store.readFault = "refuse";
   expect(await shim(stage.door, ["devvm", "echo ran"])).toMatchObject({
     code: 255,
@@ -89,7 +95,7 @@ test("while it is not known whether all is frozen nothing runs; an operator's wo
 test("a record that hangs keeps nobody waiting for ever", async () => {
   const store = new MemoryStore();
   const clock = handClock();
-  const stage = await opened({ store, clock });
+  const stage = await opened({ store: () => over(store), clock });
   store.readFault = "hang";
   const reading = new Promise<void>((resolve) => {
     const read = store.read.bind(store);
@@ -107,7 +113,7 @@ test("a record that hangs keeps nobody waiting for ever", async () => {
 test("a freeze that a restart brings back refuses the first request", async () => {
   const store = new MemoryStore();
   await freezeOn(store).set(true, "ana");
-  const stage = await opened({ store });
+  const stage = await opened({ store: () => over(store) });
   stage.mode = "autonomous";
   for (const args of [
     ["devvm", "true"],

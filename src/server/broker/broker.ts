@@ -20,6 +20,7 @@ import type { BrokerTarget } from "./decide.ts";
 import { OpenDoor } from "./door.ts";
 import type { FixedAnswer, FixedAsk } from "./fixed.ts";
 import { createFreeze, type Freeze } from "./freeze.ts";
+import type { KeptStore } from "./kept.ts";
 
 /** Holds the way to the keys for agents: decides, runs, records. */
 export interface Broker {
@@ -71,7 +72,8 @@ export interface Door {
 export interface BrokerDeps {
   readonly ssh: Ssh;
   readonly power: Power;
-  readonly store: Store;
+  /** Where the freeze and the whole output of commands are kept. */
+  readonly store: Store & KeptStore;
   /** The first is the default one: `devvm` and `pve` mean it. */
   readonly targets: readonly BrokerTarget[];
   /** What an account that is configured as owning nothing has shown of itself. */
