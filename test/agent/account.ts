@@ -15,5 +15,9 @@ export function makeAccount(): Account {
   const name = `bg-test-${randomBytes(4).toString("hex")}`;
   execFileSync("/usr/sbin/useradd", ["--system", "--no-create-home", "--shell", "/bin/sh", name]);
   const uid = Number(execFileSync("/usr/bin/id", ["-u", name], { encoding: "utf8" }));
-  return { name, uid, remove: () => void execFileSync("/usr/sbin/userdel", ["--force", name], { stdio: "ignore" }) };
+  return {
+    name,
+    uid,
+    remove: () => void execFileSync("/usr/sbin/userdel", ["--force", name], { stdio: "ignore" }),
+  };
 }

@@ -18,6 +18,10 @@ const runner =
 const problem = await runner.problem();
 if (problem !== null) throw new Error(problem);
 const errand = { session, executable, door: { socketPath: doorPath, binDir: "/usr/bin" } };
-const held = runner.start({ ...errand, args: ["--norc", "-c", script], env: { PATH: runner.places(errand).path } });
+const held = runner.start({
+  ...errand,
+  args: ["--norc", "-c", script],
+  env: { PATH: runner.places(errand).path },
+});
 held.running.stdout.pipe(process.stdout);
 held.running.stderr.pipe(process.stderr);
