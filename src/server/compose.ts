@@ -7,6 +7,7 @@ import type { ConsoleFacts } from "../protocol/api.ts";
 import type { OperationId } from "../protocol/ids.ts";
 import type { TargetStatus } from "../protocol/targets.ts";
 import { claudeAgent } from "./agent/claude/agent.ts";
+import { createModelWatch } from "./agent/model.ts";
 import { createAudit } from "./audit/audit.ts";
 import type { AuditFact } from "./audit/entry.ts";
 import { createAuth } from "./auth/auth.ts";
@@ -97,7 +98,6 @@ export async function compose({
   agentEnv,
 }: ComposeDeps): Promise<Server> {
   const clock = systemClock;
-  const startedAt = clock.now().toISOString();
   const report = (error: unknown) => log.error(error, "the server failed at something");
   const defaultTarget = config.targets[0]?.name ?? "devvm";
 
@@ -157,6 +157,7 @@ export async function compose({
   else void record.opened.then(takeUp);
 
   const model = modelChoice(config, demo);
+  const modelWatch = createModelWatch({ clock, endpoint: model.endpoint, env: agentEnv });
   const definition = readDefinition(config.agent.definitionPath);
   const agent = claudeAgent({
     clock,
@@ -166,6 +167,7 @@ export async function compose({
     ...(config.agent.claudePath !== null && { claudePath: config.agent.claudePath }),
     model: config.agent.model ?? undefined,
     endpoint: model.endpoint,
+    onModel: (sign) => modelWatch.noted(sign),
     env: agentEnv,
     agentsWarmMax: config.agent.warmMax,
     idleMs: agentIdleMs,
@@ -259,7 +261,7 @@ export async function compose({
       demo: demo && { modelInUse: model.inUse(), hasCredential: model.hasCredential },
     }),
     runbooks: [],
-    now: { frozen: null, model: { state: "unknown", since: startedAt, detail: "" }, approvals: [] },
+    now: { frozen: null, model: modelWatch.now(), approvals: [] },
   });
   const app = createApp({
     auth,
@@ -276,7 +278,13 @@ export async function compose({
     actions: demo
       ? new Map([
           ["wedge", () => demo.act("wedge")],
-          ["use-model", async () => model.useOwn()],
+          [
+            "use-model",
+            async () => {
+              model.useOwn();
+              modelWatch.look();
+            },
+          ],
         ])
       : new Map(),
     pageFolder: join(root, "dist/web"),
@@ -296,11 +304,13 @@ export async function compose({
     return null;
   });
   watch.start();
+  modelWatch.start();
 
   return {
     mintLink: () => auth.mintLink(),
     async close() {
       watch.close();
+      modelWatch.close();
       // Each has its share of the time that the whole may take; what hangs is left, and settled at the next start.
       const step = (ms: number, ...ends: Promise<unknown>[]) => within(clock, ms, Promise.all(ends));
       await step(1_500, sessions.close());
