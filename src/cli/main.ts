@@ -9,6 +9,8 @@ breakglass demo          the same, with the demo machine when nothing is configu
 breakglass link          print a one-time link to the running server's page
 breakglass verb VERB     send a verb: through the running server, or straight over SSH without one
                          [--target NAME] [--json]
+breakglass runbook NAME  ask a machine fixed questions, without a model: 0 nothing found, 1 found, 2 not known
+                         [--target NAME] [--json]; without NAME: which there are
 breakglass enroll TARGET make a machine reachable for rescues, and prove it
 `;
 
@@ -27,6 +29,12 @@ switch (positionals[0]) {
   case "verb": {
     const { runVerb } = await import("./verb.ts");
     process.exitCode = await runVerb(process.argv.slice(3), process.env);
+    await endSoon();
+    break;
+  }
+  case "runbook": {
+    const { runRunbook } = await import("./runbook.ts");
+    process.exitCode = await runRunbook(process.argv.slice(3), process.env);
     await endSoon();
     break;
   }
