@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { parse } from "yaml";
 import type { Question } from "../../src/server/runbooks/ask.ts";
 import { loadRunbooks } from "../../src/server/runbooks/runbooks.ts";
 import { systemClock } from "../../src/server/clock.ts";
@@ -246,4 +248,12 @@ test("a folder that is not there is a problem, and nothing more", async () => {
   const { runbooks, problems } = await loadRunbooks({ folder: "nowhere", further: [], clock: systemClock });
   expect(runbooks.list()).toEqual([]);
   expect(problems).toHaveLength(1);
+});
+
+test.each(["docs/runbooks.md", "docs/configuration.md"])("the example in %s is one", async (file) => {
+  const [, example = ""] = /```yaml\n(.*?)```/s.exec(readFileSync(file, "utf8")) ?? [];
+  const { runbooks: further } = parse(example) as { readonly runbooks: readonly unknown[] };
+  const { runbooks, problems } = await loadRunbooks({ folder, further, clock: systemClock });
+  expect(problems).toEqual([]);
+  expect(runbooks.list()).toHaveLength(7);
 });
