@@ -33,7 +33,7 @@ export interface Kept<T> {
 }
 
 /** How it stands, as far as the record tells; nobody has looked since. */
-export interface Standing {
+interface Standing {
   /** A Turn has begun and not ended. */
   readonly running: boolean;
   /** Requests that no decision is known of. */
@@ -112,7 +112,7 @@ export interface ReportOperation {
   } | null;
 }
 
-export interface ReportMode {
+interface ReportMode {
   readonly at: string;
   readonly by: string | null;
   readonly mode: string;
@@ -128,7 +128,7 @@ export interface Moment {
   readonly text: string;
 }
 
-export interface Cost {
+interface Cost {
   readonly turns: number;
   /** Of the Turns that told it. */
   readonly usd: number;
@@ -136,7 +136,7 @@ export interface Cost {
   readonly duration_ms: number;
 }
 
-export interface Integrity {
+interface Integrity {
   /** The id of the newest Event that was read; -1: none. */
   readonly head: number;
   readonly events: number;
@@ -580,7 +580,7 @@ function byTime(moments: readonly Moment[]): readonly Moment[] {
 }
 
 /** Both ends of a Kept. */
-export function all<T>({ first, last }: Kept<T>): readonly T[] {
+function all<T>({ first, last }: Kept<T>): readonly T[] {
   return [...first, ...last];
 }
 

@@ -84,7 +84,7 @@ test("at most six are asked at once, each with its own time", async () => {
     return answering(question);
   });
   expect(most).toBe(6);
-  expect([...times].sort()).toEqual([10_000, 20_000]);
+  expect([...times].toSorted((a, b) => a - b)).toEqual([10_000, 20_000]);
 });
 
 test("the second way is taken when the first brings nothing, also when it hung while others answered", async () => {
@@ -129,7 +129,7 @@ test("an asking that fails is an open question, not the end", async () => {
 test("what a guest prints is bounded and named in what is said of it", async () => {
   const hostile = [
     "\u202Ereversed\u001b[31m\u0000 <script> `code`",
-    `${"x".repeat(1_000_000)}`,
+    "x".repeat(1_000_000),
     ...Array.from({ length: 5_000 }, (_, n) => `line ${n}`),
   ].join("\n");
   const { findings } = await run(await withMine(oneStep(line({}))), "mine", async () => exited(hostile));
