@@ -23,7 +23,7 @@ async function arrive(size: Size, server?: RunningServer) {
 }
 
 /** The heading under which the stand-in's last answer of a Turn ends. */
-const answered = (page: Page) => page.locator("strong", { hasText: "Stands now" });
+const answered = (page: Page) => page.locator("strong", { hasText: "Now:" });
 const preset = (page: Page, name: string) =>
   page.getByRole("button", { name: new RegExp(`^${name}`) }).first();
 

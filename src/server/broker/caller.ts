@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import type { Clock } from "../clock.ts";
-import { encode, frame, frameBytesMax, Frames } from "./frames.ts";
+import { encode, frameBytesMax, Frames } from "../process/frames.ts";
+import { frame } from "./frames.ts";
 
 export interface Request {
   readonly token: string;

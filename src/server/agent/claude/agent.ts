@@ -2,13 +2,15 @@ import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import type { SessionId } from "../../../protocol/ids.ts";
 import type { Clock } from "../../clock.ts";
+import type { IsolationChoice } from "../../config/config.ts";
 import type { Agent, TurnEnd, TurnRequest } from "../agent.ts";
+import type { ModelSign } from "../model.ts";
 import { openRunner } from "../runner/runner.ts";
 import { findClaude } from "./executable.ts";
 import { explainRefusal } from "./failures.ts";
 import { environment, queryOptions, type Opening, type Setting } from "./settings.ts";
 import { unread, type Reading } from "./translate.ts";
-import { playTurn, type Played, type TurnLimits } from "./turn.ts";
+import { playTurn, type Played, type TurnDeps, type TurnLimits } from "./turn.ts";
 import { startWorker, type Worker } from "./worker.ts";
 
 export interface ClaudeAgentOptions extends TurnLimits {
@@ -16,7 +18,7 @@ export interface ClaudeAgentOptions extends TurnLimits {
   /** The agent's memory and workspaces, one folder a Session, 0700. */
   readonly sessionsDir: string;
   /** "auto" means bubblewrap where it works, and no Turns elsewhere. */
-  readonly isolation: "auto" | "bubblewrap" | "none";
+  readonly isolation: IsolationChoice;
   /** The system prompt: the text of agents/breakglass.md. */
   readonly instructions: string;
   /** The agent's executable; default: the one that came with the SDK. */
@@ -35,6 +37,15 @@ export interface ClaudeAgentOptions extends TurnLimits {
   readonly idleMs: number;
   /** A request to the model without an answer counts as failed after this long. */
   readonly apiTimeoutMs: number;
+  /** Requests to the model in one Turn; then it is ended, and says so. */
+  readonly modelCallsMax: number;
+  /**
+   * What a Turn may cost, by the agent's own reckoning at list prices; the model call that exceeds it is its last one.
+   * With it no process stays warm: the agent counts from its process's start.
+   */
+  readonly turnCostUsdMax?: number | undefined;
+  /** Told what Turns see of the model. */
+  readonly onModel?: (sign: ModelSign) => void;
 }
 
 export interface ClaudeAgent extends Agent {
@@ -61,25 +72,41 @@ interface Seat {
 
 /** The real Claude agent, one process an active Session, by way of its SDK. */
 export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
-  const runner = openRunner({ ...options, readable: options.readable ?? [] });
   const executable = options.claudePath ?? findClaude();
-  const limits = { silenceMs: options.silenceMs, turnTimeoutMs: options.turnTimeoutMs };
+  const runner = openRunner({ ...options, executable, readable: options.readable ?? [] });
+  const { silenceMs, turnTimeoutMs, outputCharsMax } = options;
+  const playing: TurnDeps = {
+    clock: options.clock,
+    limits: { silenceMs, turnTimeoutMs, outputCharsMax },
+    onModel: options.onModel ?? (() => {}),
+  };
   /** Least recently used first. */
   const seats = new Map<SessionId, Seat>();
   const leaving = new Map<SessionId, Promise<void>>();
   let closed = false;
-  let problem: string | null = missing(executable);
-  const tried = runner.problem().then((found) => void (problem ??= found));
+  const notInstalled = runner.bringsAgent ? null : missing(executable);
+  let problem = notInstalled;
+  let looking: Promise<void> | undefined;
+  // A runner may die, and may come back: asked again whenever somebody wants to know.
+  const look = () =>
+    (looking ??= runner
+      .problem()
+      .then((found) => void (problem = notInstalled ?? found))
+      .finally(() => (looking = undefined)));
+  void look();
 
   return {
-    isolation: runner.isolation,
-    problem: () => problem,
+    isolation: () => runner.isolation(),
+    problem() {
+      void look();
+      return problem;
+    },
     processes: () => seats.size + leaving.size,
     async warm() {
-      await Promise.all([loadSdk(), tried]);
+      await Promise.all([loadSdk(), look()]);
     },
     async turn(request) {
-      await tried;
+      await look();
       if (problem === null) return turn(request);
       await request.report({ kind: "error", error: problem });
       return "failed";
@@ -89,6 +116,7 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
       closed = true;
       await Promise.all([...seats.keys()].map((session) => release(session, "gently")));
       await Promise.all(leaving.values());
+      await runner.close();
     },
   };
 
@@ -120,7 +148,7 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
   async function play(request: TurnRequest, seat: Seat, lost: boolean): Promise<Played> {
     try {
       const blocks = lost ? [await recall(request), request.prompt] : [request.prompt];
-      return await playTurn({ clock: options.clock, limits }, seat.worker, blocks, request, seat.reading);
+      return await playTurn(playing, seat.worker, blocks, request, seat.reading);
     } catch (error) {
       // What could not be recorded is the caller's to tell; the agent does not go on unseen.
       await release(request.session, "now");
@@ -132,7 +160,7 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
   async function seatFor(request: TurnRequest, opening: Opening): Promise<Seat> {
     await leaving.get(request.session);
     const { session, door } = request;
-    const place = { session, executable: executable!, door };
+    const place = { session, executable: executable ?? "", door };
     const setting: Setting = {
       session,
       door,
@@ -142,6 +170,8 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
       apiTimeoutMs: options.apiTimeoutMs,
       instructions: options.instructions,
       model: request.model ?? options.model,
+      modelCallsMax: options.modelCallsMax,
+      costUsdMax: options.turnCostUsdMax,
     };
     const launch = JSON.stringify([
       environment(setting),
@@ -163,7 +193,7 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
     if (closed) throw new Error("The server is stopping.");
     const worker = startWorker(
       query,
-      { ...queryOptions(setting, opening), pathToClaudeCodeExecutable: executable! },
+      { ...queryOptions(setting, opening), pathToClaudeCodeExecutable: setting.places.executable },
       (args, env) => runner.start({ ...place, args, env }),
     );
     const reading = unread(opening.kind === "new" ? 0 : null);
@@ -179,7 +209,9 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
     seat.busy = false;
     // Released in the meantime.
     if (seats.get(session) !== seat) return leaving.get(session);
-    if (!seat.worker.alive() || !(await seat.worker.cage.sweep())) return release(session, "now");
+    if (played.stopped || !seat.worker.alive() || !(await seat.worker.cage.sweep()))
+      return release(session, "now");
+    if (options.turnCostUsdMax !== undefined) return void release(session, "gently");
     seat.callOffIdle = options.clock.after(options.idleMs, () => void release(session, "gently"));
     evict();
   }
