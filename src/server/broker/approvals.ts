@@ -79,7 +79,7 @@ export interface AskedInTurn {
   readonly denied: Set<string>;
 }
 
-export type Answered =
+type Answered =
   | { readonly kind: "approved"; readonly approval: ApprovalId }
   /** Nothing was run, and nothing will be. */
   | { readonly kind: "not"; readonly sentence: string };
