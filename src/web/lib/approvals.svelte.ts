@@ -5,7 +5,7 @@ import { ask, waitOrOnline, type Answer } from "./ask.ts";
 
 export type Choice = ApprovalRequest["decision"];
 /** How a request was decided, and by whom where that is known. */
-export type Decided = Pick<ApprovalDecided, "decision" | "reason"> & { readonly by?: string };
+type Decided = Pick<ApprovalDecided, "decision" | "reason"> & { readonly by?: string };
 
 /** What this page has done about one request, and what it knows came of it. */
 export type Answering =

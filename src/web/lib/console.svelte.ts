@@ -1,6 +1,7 @@
 import type {
   ConsoleFacts,
   ConsoleNow,
+  FreezeAnswer,
   HostKeyAccepted,
   HostKeyRequest,
   Mode,
@@ -168,11 +169,11 @@ export class BreakglassConsole {
 
   /** As `setMode`. Asking again is harmless. */
   async freeze(frozen: boolean): Promise<string | null> {
-    const answer = await ask<{ readonly durable?: boolean }>("POST", "/api/freeze", { frozen });
+    const answer = await ask<FreezeAnswer>("POST", "/api/freeze", { frozen });
     await this.#refresh(null);
     if (answer.kind === "refused") return answer.detail;
     if (answer.kind === "lost") return `It is not known whether that arrived. ${unreached}`;
-    if (answer.value.durable !== false) return null;
+    if (answer.value.durable) return null;
     return frozen
       ? "It is frozen, but that could not be written to disk: a restart of the server would lift it."
       : "It is lifted, but that could not be written to disk: after a restart of the server it is frozen again.";

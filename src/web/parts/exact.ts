@@ -3,6 +3,8 @@ import { visible, type Piece } from "../../protocol/visible.ts";
 /** A run of one and the same named character is told once, with how often. */
 export interface Shown extends Piece {
   readonly times: number;
+  /** Beyond ASCII: it may look like something that it is not. */
+  readonly foreign: boolean;
 }
 
 /** The lines of a text, each in pieces that may be shown as they are. A last line end opens no further line. */
@@ -16,12 +18,18 @@ export function exactLines(text: string): readonly (readonly Shown[])[] {
       const before = line.at(-1);
       if (piece.named && before?.named === true && before.text === part)
         line[line.length - 1] = { ...before, times: before.times + 1 };
-      else if (part !== "") line.push({ text: part, named: piece.named, times: 1 });
+      else if (piece.named) line.push({ text: part, named: true, times: 1, foreign: false });
+      else
+        for (const text of part.split(beyondAscii).filter((run) => run !== ""))
+          line.push({ text, named: false, times: 1, foreign: text.charAt(0) > "\u007f" });
     }
   }
   if (lines.length > 1 && lines.at(-1)!.length === 0) lines.pop();
   return lines;
 }
+
+/** Splits with what it finds kept. */
+const beyondAscii = /([^\0-\u007f]+)/u;
 
 /** What a reader should know of a text before they trust their eyes. */
 export interface Measure {
@@ -40,7 +48,7 @@ export function measure(text: string): Measure {
     lines: text === "" ? 0 : exactLines(text).length,
     bytes: new TextEncoder().encode(text).length,
     named: pieces.length - shown.length,
-    foreign: shown.reduce((sum, piece) => sum + [...piece.text].filter((c) => c > "\u007f").length, 0),
+    foreign: shown.reduce((sum, piece) => sum + [...piece.text.matchAll(/[^\0-\u007f]/gu)].length, 0),
   };
 }
 
