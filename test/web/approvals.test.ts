@@ -1,6 +1,7 @@
 import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
 import type { ApprovalRequest, PendingApproval } from "../../src/protocol/api.ts";
+import type { KeptReading } from "../../src/web/lib/keep.ts";
 import type { FakeServer } from "./fake-server.ts";
 import { rig, type Opened } from "./rig.ts";
 import { aRequest, binaryRequest, trickyRequest, verbRequest } from "./stories.ts";
@@ -243,6 +244,14 @@ test("it can be read and answered by keyboard alone", async () => {
   expect(reached.at(-1)).toBe("Approve once");
   await page.keyboard.press("Enter");
   await expect.poll(() => answersTo(server, asked)).toHaveLength(1);
+});
+
+test("what waits is kept nowhere on the device", async () => {
+  const { page } = await openAsked();
+  await page.waitForFunction(() => localStorage.getItem("reading")?.includes(`"kind":"approval"`));
+  const kept = await page.evaluate(() => JSON.parse(localStorage.getItem("reading")!) as KeptReading);
+  expect(kept.transcript.entries.map(({ kind }) => kind)).toContain("approval");
+  expect(kept.facts.now.approvals).toEqual([]);
 });
 
 test("before its part of the page has come, that something waits is said", async () => {

@@ -53,10 +53,8 @@ export class BreakglassConsole {
   target = $derived(
     this.facts?.targets.find((target) => target.is_default) ?? this.facts?.targets[0] ?? null,
   );
-  /** Of the open Session, by the clock: a grant ends whether or not the server is heard. */
-  mode = $derived<ModeNow | null>(
-    modeAt(this.session?.mode ?? (this.facts && { mode: this.facts.mode }), this.clock.now),
-  );
+  /** Of the open Session, by the clock: a grant ends whether or not the server is heard. null: not heard yet. */
+  mode = $derived(modeAt(this.session?.mode ?? null, this.clock.now));
   name = $derived(this.sessions.find(({ session_id }) => session_id === this.session?.id)?.name ?? "");
 
   #nowHeard = 0;
