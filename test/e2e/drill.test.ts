@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import type { SessionSummary } from "../../src/protocol/api.ts";
 import type { StoredEvent } from "../../src/protocol/events.ts";
 import { scratchFolder } from "../doubles/sessions.ts";
 import { launchBrowser, openPage, shot as keep, type Size } from "../web/browser.ts";
@@ -48,7 +49,9 @@ test(
       .waitFor();
     await desk.getByRole("button", { name: "Back to the session" }).click();
     await expect.poll(() => reports(phone).count(), patience).toBe(1);
-    expect(await reports(phone).innerText()).toMatch(/Done: Nothing\.[\s\S]*I would have run/);
+    expect(await reports(phone).innerText()).toMatch(
+      /Done: Nothing: operator denied this\. I would have run/,
+    );
     await shot(phone, "2-denied");
     expect(await diskIsFull(phone)).toBe(true);
 
@@ -71,13 +74,13 @@ test(
       .waitFor();
     await shot(desk, "5-decided-elsewhere");
     await expect.poll(() => reports(phone).count(), patience).toBe(2);
-    expect(await reports(phone).last().innerText()).toMatch(/As root: empty[\s\S]*No unit is failed/);
+    expect(await reports(phone).last().innerText()).toMatch(/As root emptied[\s\S]*No unit is failed/);
     await shot(phone, "6-repaired");
     expect(await diskIsFull(phone)).toBe(false);
 
     // The record alone tells it: who decided what, and that what ran is what was read.
-    const [session] = (await ask(phone, "GET", "/api/sessions")) as unknown as { session_id: string }[];
-    const events = await eventsOf(phone, session!.session_id);
+    const sessions = (await ask(phone, "GET", "/api/sessions")) as unknown as SessionSummary[];
+    const events = await eventsOf(phone, sessions.find(({ archived }) => !archived)!.session_id);
     const decisions = events.filter((event) => event.kind === "decision");
     expect(decisions.map(({ decision }) => decision)).toEqual(["denied", "approved"]);
     const asRoot = events.filter((event) => event.kind === "exec" && event.account === "root");
