@@ -158,12 +158,12 @@ export async function compose({
   const broker = createBroker({
     ssh,
     power,
+    store,
     clock,
     newId: randomUUID,
     runtimeName,
     newToken: () => randomBytes(32).toString("base64url"),
     targets: config.targets.map(brokerTarget),
-    store,
     standing: accounts.standing,
     log: (text) => log.warn(text),
   });

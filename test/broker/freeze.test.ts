@@ -20,6 +20,15 @@ function freezeOn(store: MemoryStore, clock = systemClock): Freeze {
   return createFreeze({ store: store as Partial<Store> as Store, clock, log: () => {} });
 }
 
+/** A store in memory in place of what it can do of the real one. */
+function over(store: MemoryStore): Partial<Store> {
+  return {
+    append: (...args) => store.append(...args),
+    read: (...args) => store.read(...args),
+    head: (...args) => store.head(...args),
+  };
+}
+
 test("a freeze outlives the process, with who froze first and since when, until it is lifted", async () => {
   const directory = mkdtempSync(join(tmpdir(), "bg-freeze-"));
   onTestFinished(() => rmSync(directory, { recursive: true }));
@@ -76,7 +85,7 @@ test("damage before the newest record is passed over; damage of the newest leave
 
 test("while it is not known whether all is frozen nothing runs; an operator's word settles it", async () => {
   const store = new MemoryStore();
-  const stage = await opened({ store });
+  const stage = await opened({ store: () => over(store) });
   store.readFault = "refuse";
   expect(await shim(stage.door, ["devvm", "echo ran"])).toMatchObject({
     code: 255,
@@ -89,7 +98,7 @@ test("while it is not known whether all is frozen nothing runs; an operator's wo
 test("a record that hangs keeps nobody waiting for ever", async () => {
   const store = new MemoryStore();
   const clock = handClock();
-  const stage = await opened({ store, clock });
+  const stage = await opened({ store: () => over(store), clock });
   store.readFault = "hang";
   const reading = new Promise<void>((resolve) => {
     const read = store.read.bind(store);
@@ -107,7 +116,7 @@ test("a record that hangs keeps nobody waiting for ever", async () => {
 test("a freeze that a restart brings back refuses the first request", async () => {
   const store = new MemoryStore();
   await freezeOn(store).set(true, "ana");
-  const stage = await opened({ store });
+  const stage = await opened({ store: () => over(store) });
   stage.mode = "autonomous";
   for (const args of [
     ["devvm", "true"],

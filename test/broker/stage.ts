@@ -5,15 +5,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Mode } from "../../src/protocol/api.ts";
 import type { PendingApproval } from "../../src/protocol/api.ts";
+import type { SessionId } from "../../src/protocol/ids.ts";
 import { systemClock, type Clock } from "../../src/server/clock.ts";
 import { createBroker, type Broker, type BrokerEvent, type Door } from "../../src/server/broker/broker.ts";
 import type { DecideAnswer } from "../../src/server/broker/approvals.ts";
 import type { Standing } from "../../src/server/broker/accounts.ts";
 import type { BrokerTarget } from "../../src/server/broker/decide.ts";
 import type { Power } from "../../src/server/power/power.ts";
-import { openSsh, type Ssh } from "../../src/server/ssh/ssh.ts";
+import { openFiles } from "../../src/server/store/files/files.ts";
+import { lateStore } from "../../src/server/store/late.ts";
 import type { Store } from "../../src/server/store/store.ts";
-import { MemoryStore, stage as powerStage, type ScriptedHypervisor } from "../power/stage.ts";
+import { openSsh, type Ssh } from "../../src/server/ssh/ssh.ts";
+import { stage as powerStage, type ScriptedHypervisor } from "../power/stage.ts";
 import { makeKey, startSshd, type Sshd } from "../doubles/sshd.ts";
 
 export interface BrokerStage {
@@ -23,9 +26,14 @@ export interface BrokerStage {
   readonly events: BrokerEvent[];
   /** Who did it, of each of the events. */
   readonly actors: (string | undefined)[];
-  readonly store: MemoryStore;
   readonly hypervisor: ScriptedHypervisor;
   readonly power: Power;
+  readonly ssh: Ssh;
+  readonly sshd: Sshd;
+  readonly store: Store;
+  /** Of the open session. */
+  readonly id: SessionId;
+  readonly targets: readonly BrokerTarget[];
   mode: Mode;
   /** What asking the unprivileged account shows. */
   standing: Standing;
@@ -49,12 +57,19 @@ export async function brokerStage(
     readonly unprivileged?: boolean;
     readonly runtimeName?: string;
     readonly clock?: Clock;
-    readonly store?: MemoryStore;
+    /** What the store does otherwise. */
+    readonly store?: (files: Store) => Partial<Store>;
+    /** Of sshd_config. */
+    readonly sshdConfig?: readonly string[];
   } = {},
 ): Promise<BrokerStage> {
   const dir = mkdtempSync(join(tmpdir(), "bg-broker-"));
   const key = makeKey(dir, "key");
-  const sshd: Sshd = await startSshd({ authorizedKeys: [key.publicKey], dir });
+  const sshd: Sshd = await startSshd({
+    authorizedKeys: [key.publicKey],
+    dir,
+    config: options.sshdConfig ?? [],
+  });
   const host = { hostName: "127.0.0.1", port: sshd.port, user: sshd.user, side: "guest" } as const;
   const ssh: Ssh = await openSsh({
     hosts: [
@@ -73,18 +88,19 @@ export async function brokerStage(
     },
   ];
   const clock = options.clock ?? systemClock;
-  const { power, hypervisor, store } = powerStage({
-    clock,
-    ...(options.store && { memory: options.store }),
-  });
+  const { power, hypervisor } = powerStage({ clock });
+  const files = await openFiles({ directory: join(dir, "store") });
+  const late = lateStore("The store is not open yet.");
+  late.open(files);
+  const store: Store = { ...late.store, ...options.store?.(files) };
   const events: BrokerEvent[] = [];
   const actors: (string | undefined)[] = [];
   const seen = new Set<string>();
   const broker = createBroker({
     ssh,
     power,
+    store,
     targets,
-    store: store as Partial<Store> as Store,
     standing: async () => stage.standing,
     clock,
     newId: () => randomUUID(),
@@ -97,9 +113,13 @@ export async function brokerStage(
     broker,
     events,
     actors,
-    store,
     hypervisor,
     power,
+    ssh,
+    sshd,
+    store,
+    id: randomUUID(),
+    targets,
     mode: "supervised",
     standing: { kind: "owns_nothing" },
     recordFault: null,
@@ -121,11 +141,12 @@ export async function brokerStage(
       await broker.close();
       await ssh.close();
       await sshd.stop();
+      await files.close();
       rmSync(dir, { recursive: true });
     },
   };
   const door = await broker.open({
-    id: randomUUID(),
+    id: stage.id,
     mode: () => stage.mode,
     record: async (event, by) => {
       await stage.recordFault?.(event);

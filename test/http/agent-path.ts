@@ -6,7 +6,6 @@ import type { Store } from "../../src/server/store/store.ts";
 import { brokerStage, startShim } from "../broker/stage.ts";
 import { scriptedAgent } from "../doubles/agent.ts";
 import { startApp } from "../doubles/app.ts";
-import type { MemoryStore } from "../power/stage.ts";
 import { EventStream } from "./event-stream.ts";
 
 /**
@@ -18,7 +17,7 @@ export async function agentPath(
     readonly store?: Store;
     /** Of the Sessions. */
     readonly clock?: Clock;
-    readonly broker?: { readonly clock?: Clock; readonly store?: MemoryStore };
+    readonly broker?: { readonly clock?: Clock; readonly store?: () => Store };
   } = {},
 ) {
   const stage = await brokerStage(options.broker);

@@ -45,7 +45,7 @@ test("a freeze stops the running turn, voids what waits, and is told on every de
 test("a freeze outlives the server, and verbs of operators go on", async () => {
   const first = await agentPath();
   await first.ask("POST", "/api/freeze", { frozen: true });
-  const second = await agentPath({ broker: { store: first.stage.store } });
+  const second = await agentPath({ broker: { store: () => first.stage.store } });
   const id = await second.newSession();
   const phone = await second.attach(id);
   await phone.until((stream) => stream.named("console").length > 0);

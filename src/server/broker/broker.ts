@@ -71,6 +71,7 @@ export interface Door {
 export interface BrokerDeps {
   readonly ssh: Ssh;
   readonly power: Power;
+  /** Where the freeze and the output of commands are kept. */
   readonly store: Store;
   /** The first is the default one: `devvm` and `pve` mean it. */
   readonly targets: readonly BrokerTarget[];

@@ -1,17 +1,14 @@
 import type { ExecSettled, ExecStarted } from "../../protocol/events.ts";
 import type { SessionId } from "../../protocol/ids.ts";
-import type { Clock } from "../clock.ts";
 import { wholeEnd } from "./excerpt.ts";
+import { KeptOutputs, type KeptDeps } from "./kept.ts";
 import { Output } from "./output.ts";
 import type { GuestEnd } from "./run-guest.ts";
 
 /** What is about to run, where, and as whom. */
 export type Exec = Pick<ExecStarted, "target" | "account" | "command" | "approval">;
 
-interface ExecsDeps {
-  readonly clock: Clock;
-  readonly log: (text: string) => void;
-}
+type ExecsDeps = KeptDeps;
 
 interface ExecsSession {
   readonly id: SessionId;
@@ -36,11 +33,13 @@ export class Execs {
   #refused = 0;
   readonly #deps: ExecsDeps;
   readonly #session: ExecsSession;
+  readonly #kept: KeptOutputs;
 
   constructor(deps: ExecsDeps, session: ExecsSession) {
     this.#deps = deps;
     this.#session = session;
     this.#next = session.nextExec ?? 0;
+    this.#kept = new KeptOutputs(deps, session.id);
   }
 
   beginTurn(): void {
@@ -61,7 +60,7 @@ export class Execs {
     } as const;
     const notRun = { kind: "refused", reason: "It could not be recorded in time, and was not run." } as const;
     const { n } = facts;
-    const output = new Output();
+    const output = this.#output(n);
     const started = this.#session.record({ ...facts, phase: "started" }, by);
     if (!(await this.inTime(started))) {
       // Should it come to the record after all, its end comes too.
@@ -91,7 +90,11 @@ export class Execs {
     const reason = last
       ? `${short(sentence)} ${refusedRecordedMax} requests were refused before it in this turn: further ones are answered, but not recorded one by one.`
       : short(sentence);
-    await this.#settle(facts, { kind: "refused", reason }, 0, new Output());
+    await this.#settle(facts, { kind: "refused", reason }, 0, this.#output(facts.n));
+  }
+
+  #output(n: number): Output {
+    return new Output(this.#kept.of(n), `/api/session/${this.#session.id}/exec/${n}`);
   }
 
   /** False when it was refused or took too long. */
@@ -120,7 +123,7 @@ export class Execs {
     by?: string,
   ): Promise<void> {
     const settled = this.#session.record(
-      { ...facts, phase: "settled", end, duration_ms, ...output.fields() },
+      { ...facts, phase: "settled", end, duration_ms, ...(await output.end()) },
       by,
     );
     if (!(await this.inTime(settled)))

@@ -12,6 +12,7 @@ import { pageRoutes } from "./page.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import { approvalRoutes, type ApprovalRoutesDeps } from "./routes/approvals.ts";
 import { consoleRoutes, type ConsoleRoutesDeps } from "./routes/console.ts";
+import { execRoutes } from "./routes/exec.ts";
 import { freezeRoutes, type FreezeRoutesDeps } from "./routes/freeze.ts";
 import { hostKeyRoutes, type HostKeyRoutesDeps } from "./routes/host-keys.ts";
 import { loginRoutes } from "./routes/login.ts";
@@ -75,6 +76,7 @@ export function createApp(deps: AppDeps): App {
   app.route("/api", sessionRoutes(deps));
   app.route("/api", approvalRoutes(deps));
   app.route("/api", freezeRoutes(deps));
+  app.route("/api", execRoutes(deps));
   app.route("/api", powerRoutes(deps));
   app.route("/api", hostKeyRoutes(deps));
   app.route("/api", consoleRoutes(deps));
