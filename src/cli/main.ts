@@ -10,6 +10,7 @@ breakglass link          print a one-time link to the running server's page
 breakglass verb VERB     send a verb: through the running server, or straight over SSH without one
                          [--target NAME] [--json]
 breakglass enroll TARGET make a machine reachable for rescues, and prove it
+breakglass doctor         check every part for real, and change nothing [--json]
 breakglass runner --socket PATH
                          run agents here, for a server with BREAKGLASS_ISOLATION=runner:PATH
 `;
@@ -34,6 +35,10 @@ switch (positionals[0]) {
   }
   case "enroll":
     process.exitCode = await (await import("./enroll.ts")).enroll(process.env, process.argv.slice(3));
+    break;
+  case "doctor":
+    process.exitCode = await (await import("./doctor.ts")).runDoctor(process.argv.slice(3), process.env);
+    await endSoon();
     break;
   case "runner":
     process.exitCode = await (await import("./runner.ts")).runRunner(process.argv.slice(3), process.env);

@@ -150,6 +150,12 @@ export function accountRunner(options: AccountOptions): Runner {
   }
 }
 
+/** Words before a command that has it run as that account, with nothing of ours; or why that cannot be. Changes nothing. */
+export async function asAccount(account: string): Promise<readonly string[] | string> {
+  const who = await lookUp(account);
+  return typeof who === "string" ? who : [setpriv, ...as(who)];
+}
+
 const limits = { outputBytesMax, deadlineMs: stepMsMax };
 const mend =
   "Or set BREAKGLASS_ISOLATION to bubblewrap, or to runner:/socket (docs/configuration.md). The power buttons work without the agent.";
