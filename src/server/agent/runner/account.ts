@@ -118,8 +118,17 @@ export function accountRunner(options: AccountOptions): Runner {
       args: [
         ...as(who),
         ...bounded,
-        ...[node, main, "runner", "--socket", socketPath, "--sessions", sessionsDir, ...claude],
-        ...["--cage", options.cage ?? "auto", "--own-account"],
+        node,
+        main,
+        "runner",
+        "--socket",
+        socketPath,
+        "--sessions",
+        sessionsDir,
+        ...claude,
+        "--cage",
+        options.cage ?? "auto",
+        "--own-account",
         ...options.readable.flatMap((path) => ["--readable", path]),
       ],
       env: { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: sessionsDir, LANG: "C.UTF-8", ...mark },
@@ -164,8 +173,13 @@ const open =
   "Not confined: the network, which is this machine's, and the model's credential, which is in its environment.";
 
 const as = ({ uid, gid }: Who) => [
-  ...[`--reuid=${uid}`, `--regid=${gid}`, "--clear-groups", "--no-new-privs"],
-  ...["--inh-caps=-all", "--bounding-set=-all", "--"],
+  `--reuid=${uid}`,
+  `--regid=${gid}`,
+  "--clear-groups",
+  "--no-new-privs",
+  "--inh-caps=-all",
+  "--bounding-set=-all",
+  "--",
 ];
 
 function installedAt(installed = root) {
