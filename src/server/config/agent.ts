@@ -15,6 +15,12 @@ const turnsAtOnce = { default: 3, min: 1, max: 32, whole: true };
 const turnSeconds = { default: 1800, min: 0.1, max: 86_400, whole: false };
 /** A Turn that says nothing for so long, while the broker is idle, has hung: some hangs give no event at all. */
 const silenceTimeoutSeconds = 180;
+/** Requests to the model in one Turn; then it is ended and says so. Whoever wants more says "go on". */
+const modelCallsMax = 100;
+/** What the model may write in one Turn, thoughts and inputs of tools included; then it is ended and says so. */
+const outputCharsMax = 16 * 1024 * 1024;
+/** In USD. The model call that exceeds it is the Turn's last one; unset: no limit. */
+const turnCost = { min: 0.01, max: 10_000, whole: false };
 /** Beyond these the process idle for longest is ended, and resumed by its next Turn: each holds about 273 MB. */
 const agentsWarmMax = 3;
 
@@ -31,6 +37,9 @@ export function readAgent(
     maxConcurrentTurns: readNumber(read, "BREAKGLASS_MAX_CONCURRENT_TURNS", turnsAtOnce, refused, findings),
     turnTimeoutSeconds: readNumber(read, "BREAKGLASS_TURN_TIMEOUT_SECONDS", turnSeconds, refused, findings),
     silenceTimeoutSeconds,
+    modelCallsMax,
+    outputCharsMax,
+    turnCostUsdMax: readTurnCost(read, findings),
     warmMax: agentsWarmMax,
     credentials: readModelCredentials(read, findings),
   };
@@ -78,6 +87,12 @@ function readDefinition(read: Read, findings: Findings): string {
       `It must be the path of a definition, or a name in agents/. ${refused}`,
     );
   return path.join(definitionsDir, `${value}.md`);
+}
+
+function readTurnCost(read: Read, findings: Findings): number | null {
+  const option = "BREAKGLASS_TURN_COST_MAX_USD";
+  if (read(option) === undefined) return null;
+  return readNumber(read, option, { ...turnCost, default: turnCost.min }, refused, findings);
 }
 
 function readExecutable(read: Read): string | null {

@@ -21,6 +21,8 @@ export interface Config {
   readonly auth: AuthConfig;
   /** null: the built-in five. */
   readonly presets: readonly Preset[] | null;
+  /** As they stand in the file, under `runbooks`: read and checked by their room. */
+  readonly runbooks: readonly unknown[];
   /** No Target and no file was named: then the demo is what a newcomer wants. */
   readonly nothingConfigured: boolean;
 }
@@ -59,6 +61,10 @@ export interface AgentConfig {
   readonly maxConcurrentTurns: number;
   readonly turnTimeoutSeconds: number;
   readonly silenceTimeoutSeconds: number;
+  readonly modelCallsMax: number;
+  readonly outputCharsMax: number;
+  /** null: no limit. */
+  readonly turnCostUsdMax: number | null;
   readonly warmMax: number;
   /** Passed on to the agent's environment, and shown to nobody. */
   readonly credentials: Readonly<Record<string, string>>;
