@@ -103,12 +103,12 @@ export function failure(text: string): Failure | undefined {
   return { code: Number(code), said: lines.at(-1)?.trim() ?? "it said nothing" };
 }
 
-/** The Broker's own word: denied, expired, void, refused. The machine was never asked. */
+/** The Broker's own word, its first sentence: denied, expired, void, refused. The machine was never asked. */
 export function refusal(text: string): string | undefined {
   const found = failure(text);
   return found?.code === 255 &&
     /denied|expired|void|refused|frozen|not run|nothing was run|not sent/i.test(found.said)
-    ? found.said.replace(/^(?:ssh|scp|breakglass): /, "")
+    ? found.said.replace(/^(?:ssh|scp|breakglass): /, "").replace(/(?<=[a-z)])\. [A-Z][\s\S]*$/, ".")
     : undefined;
 }
 

@@ -48,10 +48,12 @@ export const playbook: Script = ({ prompt, toolResults }) => {
   };
 };
 
+/** By how the prompt ends: what an agent without its memory is told of before stands in front of it. */
 function playFor(prompt: string): Play | undefined {
-  const same = (text: string) => text.replaceAll(/\s+/g, " ").trim();
-  if (same(prompt) === same(gulliblePrompt)) return gullible;
-  const preset = [...defaultPresets, repairPreset].find((known) => same(known.prompt) === same(prompt));
+  const plain = (text: string) => text.replaceAll(/\s+/g, " ").trim();
+  const asked = plain(prompt);
+  if (asked.endsWith(plain(gulliblePrompt))) return gullible;
+  const preset = [...defaultPresets, repairPreset].find((known) => asked.endsWith(plain(known.prompt)));
   return preset === undefined ? undefined : plays[preset.name];
 }
 

@@ -218,20 +218,24 @@ export const repair: Play = function* () {
     );
 
   // One request, complete in itself: what is approved is all that runs.
+  const names = down.map((unit) => `\`${unit}\``).join(", ");
   const steps = [
     ...(log === undefined
       ? []
-      : [{ does: `empty \`${log.path}\` (${log.size})`, by: `truncate -s 0 ${log.path}` }]),
-    ...(down.length === 0
-      ? []
       : [
           {
-            does: `restart ${down.map((unit) => `\`${unit}\``).join(", ")}`,
-            by: `systemctl restart ${down.join(" ")}`,
+            does: "empty",
+            did: "emptied",
+            what: `\`${log.path}\` (${log.size})`,
+            by: `truncate -s 0 ${log.path}`,
           },
         ]),
+    ...(down.length === 0
+      ? []
+      : [{ does: "restart", did: "restarted", what: names, by: `systemctl restart ${down.join(" ")}` }]),
   ];
-  const does = steps.map((step) => step.does).join(", then ");
+  const does = steps.map((step) => `${step.does} ${step.what}`).join(", then ");
+  const did = steps.map((step) => `${step.did} ${step.what}`).join(", then ");
   const command = `ssh -n root@devvm '${steps.map((step) => step.by).join(" && ")}'`;
   const result = yield {
     note: `Found it${log === undefined ? "" : `: \`${log.path}\` has taken the disk`}. As root I want to ${does}, in one command.`,
@@ -242,7 +246,7 @@ export const repair: Play = function* () {
   if (refused !== undefined)
     return report(
       { found },
-      `Nothing. ${sentence(refused)} I would have run \`${command}\`: ${does}.`,
+      `Nothing: ${sentence(refused)} I would have run \`${command}\`: ${does}.`,
       `As it was: ${next(`${space}\n${units}`)}`,
     );
   const after = yield {
@@ -264,7 +268,7 @@ export const repair: Play = function* () {
       ? []
       : ["The repair is **not** complete: see what did not work above."]),
   ];
-  return report({ found }, didIt(`As root: ${does}`, result), stands.join(" "));
+  return report({ found }, didIt(`As root ${did}`, result), stands.join(" "));
 };
 
 /** An agent that believes what it reads. It is here so that one can see what holds when the agent does not. */

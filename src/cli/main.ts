@@ -12,6 +12,8 @@ breakglass verb VERB     send a verb: through the running server, or straight ov
 breakglass freeze        stop every agent at once, and keep them stopped; verbs still work
 breakglass thaw          let them work again
 breakglass approvals     show what waits for an operator's yes or no, exactly
+breakglass runbook NAME  ask a machine fixed questions, without a model: 0 nothing found, 1 found, 2 not known
+                         [--target NAME] [--json]; without NAME: which there are
 breakglass enroll TARGET make a machine reachable for rescues, and prove it
 breakglass runner --socket PATH
                          run agents here, for a server with BREAKGLASS_ISOLATION=runner:PATH
@@ -44,6 +46,12 @@ switch (positionals[0]) {
   case "approvals":
     process.exitCode = await (await import("./freeze.ts")).showApprovals(process.env);
     break;
+  case "runbook": {
+    const { runRunbook } = await import("./runbook.ts");
+    process.exitCode = await runRunbook(process.argv.slice(3), process.env);
+    await endSoon();
+    break;
+  }
   case "enroll":
     process.exitCode = await (await import("./enroll.ts")).enroll(process.env, process.argv.slice(3));
     break;

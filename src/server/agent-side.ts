@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Agent } from "./agent/agent.ts";
 import { claudeAgent } from "./agent/claude/agent.ts";
+import { createModelWatch, type ModelWatch } from "./agent/model.ts";
 import type { Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
 import type { Demo } from "./demo.ts";
@@ -14,6 +15,10 @@ export interface AgentSide {
   /** Its `problem` says also what is wrong with its definition and its model. */
   readonly agent: Agent;
   readonly model: ModelChoice;
+  /** Whether that answers. */
+  readonly modelWatch: ModelWatch;
+  /** Of the demo, by its button. */
+  useOwnModel(): void;
 }
 
 /** The agent with its definition and its model. */
@@ -25,6 +30,7 @@ export function composeAgent(deps: {
 }): AgentSide {
   const { config, demo, clock, env } = deps;
   const model = modelChoice(config, demo);
+  const modelWatch = createModelWatch({ clock, endpoint: model.endpoint, env });
   const definition = readDefinition(config.agent.definitionPath);
   const agent = claudeAgent({
     clock,
@@ -34,6 +40,7 @@ export function composeAgent(deps: {
     ...(config.agent.claudePath !== null && { claudePath: config.agent.claudePath }),
     model: config.agent.model ?? undefined,
     endpoint: model.endpoint,
+    onModel: (sign) => modelWatch.noted(sign),
     env,
     agentsWarmMax: config.agent.warmMax,
     idleMs: agentIdleMs,
@@ -45,7 +52,15 @@ export function composeAgent(deps: {
     turnCostUsdMax: config.agent.turnCostUsdMax ?? undefined,
   });
   const problem = () => config.agent.problem ?? definition.problem ?? model.problem() ?? agent.problem();
-  return { agent: { ...agent, problem }, model };
+  return {
+    agent: { ...agent, problem },
+    model,
+    modelWatch,
+    useOwnModel() {
+      model.useOwn();
+      modelWatch.look();
+    },
+  };
 }
 
 /** Who the agent is. Without it no Turn is run; everything else goes on. */

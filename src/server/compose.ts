@@ -93,7 +93,6 @@ export async function compose({
   agentEnv,
 }: ComposeDeps): Promise<Server> {
   const clock = systemClock;
-  const startedAt = clock.now().toISOString();
   const report = (error: unknown) => log.error(error, "the server failed at something");
   const defaultTarget = config.targets[0]?.name ?? "devvm";
 
@@ -153,7 +152,7 @@ export async function compose({
   else void record.opened.then(takeUp);
 
   const agentSide = composeAgent({ config, demo, clock, env: agentEnv });
-  const { agent, model } = agentSide;
+  const { agent, model, modelWatch } = agentSide;
   const accounts = createAccounts({ ssh, clock });
   const broker = createBroker({
     ssh,
@@ -215,11 +214,12 @@ export async function compose({
     sessions,
     presets: [...(config.presets ?? defaultPresets), ...(demo ? [repairPreset] : [])],
     runbooks: () => runbooks.list(),
-    model: () => ({ state: "unknown", since: startedAt, detail: "" }),
+    model: () => modelWatch.now(),
     targets: () => watch.statuses(),
     standing: () => ({
       problems: [...problems, ...runbookProblems],
       storeProblem: record.problem(),
+      accountProblems: accounts.problems(),
       keyProblem: config.targets.length > 0 ? ssh.problem() : null,
       demo: demo && { modelInUse: model.inUse(), hasCredential: model.hasCredential },
     }),
@@ -235,6 +235,7 @@ export async function compose({
   });
   broker.approvals.watch(() => streams.consoleChanged());
   broker.freeze.watch(() => streams.consoleChanged());
+  modelWatch.watch(() => streams.consoleChanged());
   ssh.hostKeys.watch(() => watch.changed());
   power.watch((news) => {
     streams.operationChanged(news);
@@ -261,7 +262,7 @@ export async function compose({
     actions: demo
       ? new Map([
           ["wedge", () => demo.act("wedge")],
-          ["use-model", async () => model.useOwn()],
+          ["use-model", async () => agentSide.useOwnModel()],
         ])
       : new Map(),
     pageFolder: join(root, "dist/web"),
@@ -281,11 +282,13 @@ export async function compose({
     return null;
   });
   watch.start();
+  modelWatch.start();
 
   return {
     mintLink: () => auth.mintLink(),
     async close() {
       watch.close();
+      modelWatch.close();
       // Each has its share of the time that the whole may take; what hangs is left, and settled at the next start.
       const step = (ms: number, ...ends: Promise<unknown>[]) => within(clock, ms, Promise.all(ends));
       await step(1_500, sessions.close());

@@ -140,7 +140,7 @@ async function endlessModel(type: "text_delta" | "thinking_delta" | "input_json_
     input_json_delta: { type: "tool_use", id: "toolu_endless", name: "Bash", input: {} },
   }[type];
   const field = { text_delta: "text", thinking_delta: "thinking", input_json_delta: "partial_json" }[type];
-  const frame = (event: { readonly type: string }) =>
+  const frame = (event: Readonly<Record<string, unknown>> & { readonly type: string }) =>
     `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
   const usage = { input_tokens: 10, output_tokens: 1 };
   const message = { id: "m", type: "message", role: "assistant", model: "m", content: [], usage };
@@ -148,11 +148,12 @@ async function endlessModel(type: "text_delta" | "thinking_delta" | "input_json_
     request.resume();
     if (request.method !== "POST") return void response.writeHead(404).end();
     response.writeHead(200, { "content-type": "text/event-stream" });
-    response.write(frame({ type: "message_start", ...{ message } }));
-    response.write(frame({ type: "content_block_start", ...{ index: 0, content_block: block } }));
+    response.write(frame({ type: "message_start", message }));
+    response.write(frame({ type: "content_block_start", index: 0, content_block: block }));
     const delta = frame({
       type: "content_block_delta",
-      ...{ index: 0, delta: { type, [field]: "x".repeat(60_000) } },
+      index: 0,
+      delta: { type, [field]: "x".repeat(60_000) },
     });
     const pour = () => {
       while (!response.destroyed && response.write(delta));

@@ -3,7 +3,13 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { randomUUID } from "node:crypto";
-import type { AgentEvent, AgentNews, BrokerDoor, TurnEnd } from "../../src/server/agent/agent.ts";
+import type {
+  AgentEvent,
+  AgentNews,
+  BrokerDoor,
+  TurnEnd,
+  TurnRequest,
+} from "../../src/server/agent/agent.ts";
 import {
   claudeAgent,
   type ClaudeAgent,
@@ -12,7 +18,7 @@ import {
 import { openRunner } from "../../src/server/agent/runner/runner.ts";
 import type { IsolationChoice } from "../../src/server/config/config.ts";
 import { systemClock } from "../../src/server/clock.ts";
-import type { SessionId } from "../../src/protocol/ids.ts";
+import type { SessionId, TurnId } from "../../src/protocol/ids.ts";
 import { startModel, type Model } from "../../demo/model/server.ts";
 import type { Asked, Script } from "../../demo/model/script.ts";
 
@@ -36,6 +42,8 @@ interface Play {
   readonly agent?: ClaudeAgent;
   readonly session?: SessionId;
   readonly resume?: string;
+  readonly turn?: TurnId;
+  readonly after?: TurnRequest["after"];
   readonly digest?: string;
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: AgentEvent) => void | Promise<void>;
@@ -111,7 +119,8 @@ export async function openStage({
       const news: AgentNews[] = [];
       const end = await (how.agent ?? agent).turn({
         session: how.session ?? session,
-        turn: randomUUID(),
+        turn: how.turn ?? randomUUID(),
+        after: how.after,
         prompt,
         model: undefined,
         resume: how.resume,

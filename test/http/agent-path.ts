@@ -25,10 +25,7 @@ export async function agentPath(
   await stage.broker.freeze.load();
   const app = await startApp({
     agent: scriptedAgent(knock),
-    openDoor: async (session) =>
-      Object.assign(await stage.broker.open(session), {
-        runFixed: async () => ({ n: 0, end: { kind: "refused", reason: "not here" } as const, output: "" }),
-      }),
+    openDoor: (session) => stage.broker.open(session),
     approvals: stage.broker.approvals,
     freeze: stage.broker.freeze,
     ...(options.store && { store: options.store }),

@@ -17,6 +17,7 @@ import { freezeRoutes, type FreezeRoutesDeps } from "./routes/freeze.ts";
 import { hostKeyRoutes, type HostKeyRoutesDeps } from "./routes/host-keys.ts";
 import { loginRoutes } from "./routes/login.ts";
 import { powerRoutes, type PowerRoutesDeps } from "./routes/power.ts";
+import { reportRoutes } from "./routes/report.ts";
 import { rescueRoutes, type RescueRoutesDeps } from "./routes/rescue.ts";
 import { sessionRoutes, type SessionRoutesDeps } from "./routes/sessions.ts";
 
@@ -77,6 +78,7 @@ export function createApp(deps: AppDeps): App {
   app.route("/api", approvalRoutes(deps));
   app.route("/api", freezeRoutes(deps));
   app.route("/api", execRoutes(deps));
+  app.route("/api", reportRoutes({ ...deps, summary: (id) => deps.sessions.summary(id) }));
   app.route("/api", powerRoutes(deps));
   app.route("/api", hostKeyRoutes(deps));
   app.route("/api", consoleRoutes(deps));

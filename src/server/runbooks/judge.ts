@@ -22,7 +22,7 @@ const perRuleMax = 8;
 /** Of one Runbook; the worst are kept, and how many were left out is said in the last. */
 const findingsMax = 60;
 /** Steps of the matcher for one rule on one output: beyond it the rest of the output is not looked at, and that is said. */
-const effortMax = 30_000_000;
+const effortMax = 10_000_000;
 /** Then others have their turn: some milliseconds. */
 const effortAtOnce = 200_000;
 

@@ -10,7 +10,7 @@ export interface Pattern {
   readonly needed: string;
 }
 
-export type Instruction =
+type Instruction =
   | { readonly op: "unit"; readonly set: UnitSet }
   /** Goes on at both, at `first` by preference. */
   | { readonly op: "split"; first: number; second: number }

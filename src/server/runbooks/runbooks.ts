@@ -22,7 +22,7 @@ export interface Runbooks {
   run(name: string, how: RunbookRun): Promise<RunbookOutcome | null>;
 }
 
-export interface RunbookRun {
+interface RunbookRun {
   readonly target: string;
   readonly ask: Ask;
   readonly signal: AbortSignal;

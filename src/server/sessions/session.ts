@@ -1,11 +1,12 @@
 import type { EventBody, RunbookSettled, RunbookStarted, StoredEvent } from "../../protocol/events.ts";
 import type { ApprovalId, OperationId, SessionId, TurnId } from "../../protocol/ids.ts";
-import type { Frozen, Mode, ModeNow, Operation, RunbookBrief } from "../../protocol/api.ts";
+import type { Mode, Operation } from "../../protocol/api.ts";
 import type { Agent, TurnEnd } from "../agent/agent.ts";
 import { within, type Clock } from "../clock.ts";
 import type { Runbooks } from "../runbooks/runbooks.ts";
 import { readable } from "../store/readable.ts";
 import type { Store } from "../store/store.ts";
+import type { ModeAnswer, Prompt, RunbookAsk, StartAnswer } from "./answers.ts";
 import { digestOf } from "./digest.ts";
 import type { SessionDoor } from "./door.ts";
 import { endingsOf, operationEnding } from "./endings.ts";
@@ -15,35 +16,6 @@ import { isStricter, SessionMode } from "./mode.ts";
 import { redacted } from "./redacted.ts";
 import { emptyState, note, type SessionState, type SettledApproval } from "./state.ts";
 import { Turn, type StopReason } from "./turn.ts";
-
-export interface Prompt {
-  readonly text: string;
-  readonly model: string | undefined;
-  readonly key: string | undefined;
-  readonly by: string;
-}
-
-export interface RunbookAsk {
-  readonly runbook: RunbookBrief;
-  readonly target: string;
-  readonly key: string | undefined;
-  readonly by: string;
-}
-
-/** What may happen to a prompt or a Runbook. "unrecorded": it could not be written down, so nothing was started. */
-export type StartAnswer =
-  | { readonly kind: "started" }
-  | { readonly kind: "running" }
-  | ({ readonly kind: "frozen" } & Frozen)
-  | { readonly kind: "too_many"; readonly turnsAtOnceMax: number }
-  | { readonly kind: "no_room"; readonly freeBytes: number }
-  | { readonly kind: "unrecorded"; readonly reason: string }
-  | { readonly kind: "closing" };
-
-/** "unrecorded": `holds` tells whether it holds all the same, until the server restarts. */
-export type ModeAnswer =
-  | { readonly kind: "set"; readonly mode: ModeNow }
-  | { readonly kind: "unrecorded"; readonly holds: boolean; readonly reason: string };
 
 export interface SessionDeps {
   readonly store: Store;

@@ -4,7 +4,8 @@ import type { Freeze } from "../broker/freeze.ts";
 import type { Store } from "../store/store.ts";
 import { Catalogue, type SessionFacts } from "./catalogue.ts";
 import { nameCharsMax, neededMs, sessionsOpenMax, type SessionLimits } from "./limits.ts";
-import { Session, sessionStream, type Prompt, type SessionDeps, type StartAnswer } from "./session.ts";
+import type { Prompt, StartAnswer } from "./answers.ts";
+import { Session, sessionStream, type SessionDeps } from "./session.ts";
 
 export type SessionsDeps = Omit<SessionDeps, "takeTurn" | "refuseForRoom"> & {
   readonly newSessionId: () => SessionId;

@@ -80,7 +80,7 @@ export async function playTurn(
 
   let answered: Answered;
   try {
-    answered = await worker.ask(blocks, async (message) => {
+    answered = await worker.ask(request.turn, blocks, async (message) => {
       // What comes now answers the interrupt; for the Operator the Turn is over.
       if (stop !== undefined) return false;
       if (message.type === "result") {

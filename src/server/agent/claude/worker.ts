@@ -1,6 +1,6 @@
-import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import type { Options, Query, SDKUserMessage, SpawnedProcess } from "@anthropic-ai/claude-agent-sdk";
+import type { TurnId } from "../../../protocol/ids.ts";
 import type { Cage, End } from "../runner/runner.ts";
 import { inbox } from "./inbox.ts";
 import { readMessage, type Message } from "./messages.ts";
@@ -15,8 +15,8 @@ export type Answered =
 
 /** One process of the agent, from its first prompt to its end. */
 export interface Worker {
-  /** Sends a prompt, one at a time, and hands on what comes until `hear` says that it was the end. */
-  ask(blocks: readonly string[], hear: Hear): Promise<Answered>;
+  /** Sends a prompt under its own id, one at a time, and hands on what comes until `hear` says that it was the end. */
+  ask(prompt: TurnId, blocks: readonly string[], hear: Hear): Promise<Answered>;
   /** Asks it to stop what it does; its answer is a result. Rejects when it is gone. */
   interrupt(): Promise<void>;
   /** What its conversation has cost before now, in USD, earlier processes included; undefined: it does not say. */
@@ -86,10 +86,9 @@ export function startWorker(
   return {
     cage,
     alive: () => ended === undefined,
-    ask(blocks, hear) {
+    ask(prompt, blocks, hear) {
       if (ended !== undefined) return Promise.resolve(ended);
       return new Promise<Answered>((resolve, reject) => {
-        const prompt = randomUUID();
         listener = { prompt, hear, settle: { resolve, reject } };
         const content = blocks.map((text) => ({ type: "text" as const, text }));
         prompts.put({

@@ -79,7 +79,8 @@ function cage(running: Running): Cage {
     const from = first();
     // When pid 1 of a namespace dies the kernel ends all others first; then bwrap outside sees it and exits.
     if (from !== undefined) await endAll(() => living([from]));
-    running.kill("SIGKILL");
+    // Its output too: who does not read it must not keep us from seeing its end.
+    running.abandon();
     await running.exit;
   }
 }

@@ -17,7 +17,7 @@ export function openKeeper(): Keeper {
   const name = "BG_KEPT";
   const value = randomUUID();
   const script = `cat >/dev/null
-while found=$(grep -lzsx "$1" /proc/[0-9]*/environ); do
+while found=$(grep -lzsx "$1" /proc/[0-9]*/environ); [ -n "$found" ]; do
   for file in $found; do pid=\${file#/proc/}; kill -9 "\${pid%/environ}" 2>/dev/null; done
 done`;
   // Not by start(): that would end it together with what it is to outlive.

@@ -81,8 +81,8 @@ function bareCage(order: Order, cwd: string, keeper: Keeper): Cage {
   const find = () => (agent === undefined ? [] : [...new Set([...descendants(agent), ...tagged(tag)])]);
   // Once only: later the number may be another's.
   const kill = () => (killed ??= killAll());
-  // With the agent everything ends, or what it left would hold its output open.
-  running.child.once("exit", () => void kill());
+  // With the agent everything ends, or what it left would hold its output open. Its last words may still be on their way.
+  running.child.once("exit", () => void (linux && endAll(find)));
   return {
     running: lifeOf(running, { first: () => {}, tooLong: () => void kill() }),
     sweep: async () => !linux || endAll(() => find().filter((pid) => pid !== agent)),
@@ -91,7 +91,8 @@ function bareCage(order: Order, cwd: string, keeper: Keeper): Cage {
 
   async function killAll(): Promise<void> {
     if (linux) await endAll(find);
-    running.kill("SIGKILL");
+    // Its output too: who does not read it must not keep us from seeing its end.
+    running.abandon();
     await running.exit;
   }
 }

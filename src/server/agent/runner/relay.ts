@@ -9,6 +9,10 @@ export function relay(one: Socket, other: Socket): void {
     [other, one],
   ] as const) {
     side.on("error", () => far.destroy());
-    side.on("close", () => far.destroy());
+    side.on("close", () => {
+      // Ended in order, the other has been told so, and still gets what was said; what it says goes nowhere.
+      if (side.readableEnded) far.resume();
+      else far.destroy();
+    });
   }
 }

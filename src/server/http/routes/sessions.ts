@@ -8,7 +8,8 @@ import type {
   SessionCreated,
   SessionSummary,
 } from "../../../protocol/api.ts";
-import { sessionStream, type ModeAnswer, type Session, type StartAnswer } from "../../sessions/session.ts";
+import type { ModeAnswer, StartAnswer } from "../../sessions/answers.ts";
+import { sessionStream, type Session } from "../../sessions/session.ts";
 import type { Sessions } from "../../sessions/sessions.ts";
 import type { Store } from "../../store/store.ts";
 import { jsonBody, query } from "../body.ts";
