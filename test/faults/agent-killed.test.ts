@@ -1,7 +1,8 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { expect, it, vi } from "vitest";
 import type { OperationId } from "../../src/protocol/ids.ts";
 import { makeAgentRig, type AgentRig, type Watched } from "./agent-rig.ts";
+import { patience } from "./rig.ts";
 
 vi.setConfig({ testTimeout: 180_000 });
 
@@ -14,7 +15,10 @@ async function inEveryPhase(rig: AgentRig, round: string) {
   const cycling = await rig.session("autonomous");
   const finishing = await rig.session();
 
+  // Held anew, though it was let go before.
+  rmSync(rig.host.file("go-stop"), { force: true });
   await rig.host.fault("stop", "gate");
+  const calls = rig.host.powerCalls().length;
   await thinking.prompt("think");
   await running.prompt(
     `run\nssh devvm 'touch ${begun!.path}; until [ -e ${gate!.path} ]; do sleep 0.1; done'`,
@@ -24,7 +28,7 @@ async function inEveryPhase(rig: AgentRig, round: string) {
   await thinking.stream.until(({ frames }) => frames.some(({ event }) => event === "delta"));
   await begun!.left();
   const [pending] = await rig.waiting(1);
-  await rig.host.saw("calls", "stop 102");
+  await expect.poll(() => rig.host.powerCalls().length, patience).toBe(calls + 1);
   await finishing.prompt("say a word");
   await finishing.saw(({ kind }) => kind === "text");
   const operation = cycling.of("operation")[0]!.operation;
@@ -38,6 +42,7 @@ async function inEveryPhase(rig: AgentRig, round: string) {
     operation,
     gate: gate!,
     never: never!,
+    calls,
   };
 }
 
@@ -47,10 +52,10 @@ const sessionsOf = ({ thinking, running, waiting, cycling, finishing }: Phases) 
   ({ thinking, running, waiting, cycling, finishing }) as const;
 
 /** Nothing that was waited for may run now; the Verb is carried out, once. */
-async function letGo(rig: AgentRig, { gate, never, operation, pending }: Phases, callsBefore: number) {
+async function letGo(rig: AgentRig, { gate, never, operation, pending, calls }: Phases) {
   await rig.host.openGate("stop");
   expect(await rig.settled(operation as OperationId)).toMatchObject({ outcome: { kind: "done" } });
-  expect(rig.host.powerCalls().slice(callsBefore)).toEqual(["stop 102", "start 102"]);
+  expect(rig.host.powerCalls().slice(calls)).toEqual(["stop 102", "start 102"]);
   rig.touch(gate.path);
   expect(await rig.decide(pending, "approve")).toMatchObject({
     status: 409,
@@ -76,7 +81,6 @@ it("the agent is killed, then the server, in every phase of a turn: each session
   const rig = await makeAgentRig();
 
   // --- the agents ---
-  let calls = rig.host.powerCalls().length;
   const first = await inEveryPhase(rig, "agent");
   const { thinking, running, waiting, cycling, finishing } = first;
   for (const pid of agentsOf(rig)) process.kill(pid, "SIGKILL");
@@ -89,12 +93,11 @@ it("the agent is killed, then the server, in every phase of a turn: each session
   // Whoever asked is gone, so that what it had running is ended on the guest, and what waited for it is void.
   expect(running.of("exec").at(-1)).toMatchObject({ phase: "settled", end: { kind: "ended" } });
   expect(waiting.of("decision")).toMatchObject([{ decision: "void" }]);
-  await letGo(rig, first, calls);
+  await letGo(rig, first);
   await cycling.saw((event) => event.kind === "operation" && event.phase === "settled");
   await goOn(rig, first, sessionsOf(first));
 
   // --- the server ---
-  calls = rig.host.powerCalls().length;
   const second = await inEveryPhase(rig, "server");
   const seen = Object.entries(sessionsOf(second)).map(([phase, session]) => ({
     phase,
@@ -103,7 +106,7 @@ it("the agent is killed, then the server, in every phase of a turn: each session
   }));
   await rig.killServer();
   await rig.startServer();
-  await letGo(rig, second, calls);
+  await letGo(rig, second);
   const again: Record<string, Watched> = {};
   for (const { phase, session, events } of seen) {
     const now = (again[phase] = await rig.again(session.id));
