@@ -189,14 +189,9 @@ class OpenDoor implements Door {
     running.delete(work);
   }
 
-  #decide({ program, argv }: Request): Decision {
+  #decide({ argv, hasStdin }: Request): Decision {
     const { targets, power, clock } = this.#deps;
-    if (program === "scp") {
-      const sentence =
-        "scp is not available here. Read a file with: ssh devvm 'cat FILE'. Write one with: ssh devvm 'cat > FILE' < LOCAL";
-      return { kind: "refused", target: "", account: "", sentence };
-    }
-    const decision = decide(parseSsh(argv), this.#session.mode(), targets);
+    const decision = decide(parseSsh(argv, hasStdin), this.#session.mode(), targets);
     if (decision.kind !== "power") return decision;
     const sentence = overShare(power, clock, decision.target, decision.verb);
     return sentence === null
@@ -208,7 +203,7 @@ class OpenDoor implements Door {
     switch (decision.kind) {
       case "refused": {
         const { target, account, sentence } = decision;
-        const command = [request.program, ...request.argv].join(" ");
+        const command = ["ssh", ...request.argv].join(" ");
         await this.#execs.refused({ target, account, command }, sentence);
         return caller.answer(255, sentence);
       }
@@ -217,7 +212,8 @@ class OpenDoor implements Door {
         const stop = this.#stop.signal;
         const { code, sentence } = await this.#execs.run(
           { target, account: account.user, command },
-          (output) => runGuest({ ...this.#deps, sink: caller, output, stop }, decision),
+          (output) =>
+            runGuest({ ...this.#deps, sink: caller, output, stop, stdin: decision.stdin }, decision),
         );
         return caller.answer(code, sentence);
       }

@@ -3,8 +3,9 @@ import { encode, frame, frameBytesMax, Frames } from "./frames.ts";
 
 export interface Request {
   readonly token: string;
-  readonly program: "ssh" | "scp";
   readonly argv: readonly string[];
+  /** Stdin is a pipe or a file, neither a terminal nor /dev/null. */
+  readonly hasStdin: boolean;
 }
 
 /** What the shim may have sent of stdin before it waits for more credit: so much is held here at most. */
@@ -124,10 +125,10 @@ function decodeRequest(payload: Buffer): Request | null {
   try {
     const value: unknown = JSON.parse(payload.toString());
     if (typeof value !== "object" || value === null) return null;
-    const { token, program, argv } = value as Record<string, unknown>;
-    if (typeof token !== "string" || (program !== "ssh" && program !== "scp")) return null;
+    const { token, program, argv, hasStdin } = value as Record<string, unknown>;
+    if (typeof token !== "string" || program !== "ssh") return null;
     if (!Array.isArray(argv) || !argv.every((word) => typeof word === "string")) return null;
-    return { token, program, argv };
+    return { token, argv, hasStdin: hasStdin === true };
   } catch {
     return null;
   }

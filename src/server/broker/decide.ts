@@ -18,7 +18,14 @@ interface Account {
 }
 
 export type Decision =
-  | { readonly kind: "guest"; readonly target: string; readonly account: Account; readonly command: string }
+  | {
+      readonly kind: "guest";
+      readonly target: string;
+      readonly account: Account;
+      readonly command: string;
+      /** False: it is given nothing to read. */
+      readonly stdin: boolean;
+    }
   | { readonly kind: "power"; readonly target: string; readonly verb: Verb }
   /** `target` and `account` as far as they were understood, for the record. */
   | {
@@ -32,7 +39,7 @@ export type Decision =
 export function decide(asked: Asked, mode: Mode, targets: readonly BrokerTarget[]): Decision {
   if (asked.kind === "unclear")
     return { kind: "refused", target: asked.alias ?? "", account: "", sentence: asked.sentence };
-  const { alias, user, command } = asked;
+  const { alias, user, command, stdin } = asked;
   const found = find(alias, targets);
   const refused = (sentence: string): Decision => ({
     kind: "refused",
@@ -44,19 +51,19 @@ export function decide(asked: Asked, mode: Mode, targets: readonly BrokerTarget[
     return refused(`there is no machine "${alias}" here. There are: ${names(targets).join(", ")}.`);
   return found.side === "power"
     ? power(found.target, command, mode, refused)
-    : guest(found.target, user, command, mode, refused);
+    : guest(found.target, user, { command, stdin }, mode, refused);
 }
 
 function guest(
   { name, privileged, unprivileged }: BrokerTarget,
   user: string | null,
-  command: string,
+  asked: { readonly command: string; readonly stdin: boolean },
   mode: Mode,
   refused: (sentence: string) => Decision,
 ): Decision {
   if (privileged === null)
     return refused(`no account on ${name} is configured, so that no command can run there.`);
-  const run = (account: Account): Decision => ({ kind: "guest", target: name, account, command });
+  const run = (account: Account): Decision => ({ kind: "guest", target: name, account, ...asked });
   if (user !== null && user === unprivileged?.user) return run(unprivileged);
   const wantsPrivilege = user === "root" || user === privileged.user;
   if (user !== null && !wantsPrivilege) {

@@ -24,6 +24,8 @@ export interface RunGuestDeps {
   readonly output: Output;
   /** Aborted when the command has to end, with a sentence as its reason. */
   readonly stop: AbortSignal;
+  /** False: the command is given nothing to read. */
+  readonly stdin?: boolean;
   /** Default `guestCommandMsMax`. */
   readonly timeoutMs?: number;
 }
@@ -36,7 +38,7 @@ export const guestCommandMsMax = 20 * 60_000;
  * when its time is over; the end says whether it was seen gone.
  */
 export async function runGuest(
-  { ssh, clock, newId, sink, output, stop, timeoutMs = guestCommandMsMax }: RunGuestDeps,
+  { ssh, clock, newId, sink, output, stop, stdin = true, timeoutMs = guestCommandMsMax }: RunGuestDeps,
   { target, account, command }: Pick<Extract<Decision, { kind: "guest" }>, "target" | "account" | "command">,
 ): Promise<GuestEnd> {
   const mark = newId();
@@ -60,12 +62,14 @@ export async function runGuest(
   if (leave.aborted) end();
   leave.addEventListener("abort", end);
 
-  sink.onStdin((chunk) => {
-    if (chunk === null) started.stdin.end();
-    // The callback also comes when the far side wants no more: the bytes are gone then, as with a closed pipe.
-    else if (started.stdin.writable) started.stdin.write(chunk, () => sink.accept(chunk.length));
-    else sink.accept(chunk.length);
-  });
+  if (!stdin) started.stdin.end();
+  else
+    sink.onStdin((chunk) => {
+      if (chunk === null) started.stdin.end();
+      // The callback also comes when the far side wants no more: the bytes are gone then, as with a closed pipe.
+      else if (started.stdin.writable) started.stdin.write(chunk, () => sink.accept(chunk.length));
+      else sink.accept(chunk.length);
+    });
   pass(started.stdout, "stdout", sink, output);
   pass(started.stderr, "stderr", sink, output);
   const exit = await started.exit;
@@ -107,14 +111,9 @@ function ended(exit: SshExit, target: string): GuestEnd {
   switch (exit.kind) {
     case "exited":
       if (exit.code !== 255) return { end: exit, code: exit.code };
-      return {
-        end: {
-          kind: "unknown",
-          reason:
-            "ssh answered 255: either the command did, or a signal ended it, or the connection was lost and it may go on running.",
-        },
-        code: 255,
-      };
+      return unknown(
+        `ssh answered 255: either the command did, or a signal ended it, or the connection was lost and it may go on running on ${target}.`,
+      );
     case "signalled":
       return unknown(
         `The ssh client was ended by ${exit.signal}; the command may go on running on ${target}.`,
