@@ -275,13 +275,14 @@ test("a fixed text runs on the account that owns nothing, in the Operator's name
 });
 
 test("a fixed text that takes too long is ended on the guest, and its answer is unknown", async () => {
-  const { ask } = fixed();
+  const clock = handClock();
+  const { ask } = fixed(() => {}, clock);
   const word = `breakglass-test-${randomUUID()}`;
-  const answer = await ask({
-    command: `${sleeper(word, join(stage.dir, "ready"))} & wait`,
-    timeoutMs: 1_000,
-  });
-  expect(answer.end.kind).toBe("unknown");
+  const command = `${sleeper(word, join(stage.dir, "ready"))} & wait`;
+  const asked = ask({ command, timeoutMs: 10_000 });
+  await expect.poll(() => running(word), { timeout: 60_000 }).not.toEqual([]);
+  clock.advance(10_000);
+  expect((await asked).end.kind).toBe("unknown");
   expect(settled()[0]!.end.kind).toBe("ended");
   expect(running(word)).toEqual([]);
 });
