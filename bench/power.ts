@@ -55,6 +55,7 @@ export async function benchPower(): Promise<void> {
     power,
     store: nowhere,
     targets: [{ name: "devvm", privileged: account, unprivileged: account, power: true }],
+    standing: async () => ({ kind: "owns_nothing" }),
     clock: systemClock,
     newId: () => randomUUID(),
     newToken: () => randomUUID(),

@@ -74,7 +74,7 @@ export type Entry = Placed &
         readonly settled?: RunbookSettled;
       }
     | { readonly kind: "error"; readonly error: string }
-    | { readonly kind: "cancelled" }
+    | { readonly kind: "cancelled"; readonly reason?: string; readonly by?: string }
     | { readonly kind: "interrupted"; readonly unknown: readonly string[] }
     | {
         readonly kind: "turn_end";
@@ -250,7 +250,12 @@ function apply(draft: Draft, event: StoredEvent): void {
       draft.entries.push({ ...placed, kind: "error", error: event.error });
       return;
     case "cancelled":
-      draft.entries.push({ ...placed, kind: "cancelled" });
+      draft.entries.push({
+        ...placed,
+        kind: "cancelled",
+        ...(event.reason !== undefined && { reason: event.reason }),
+        ...by,
+      });
       return;
     case "interrupted":
       draft.entries.push({ ...placed, kind: "interrupted", unknown: event.unknown });

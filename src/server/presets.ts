@@ -4,6 +4,7 @@ import type { Preset } from "../protocol/api.ts";
 export const defaultPresets: readonly Preset[] = [
   {
     name: "Triage",
+    runbook: "triage",
     about: "The whole machine at a glance: what is wrong?",
     prompt:
       "Triage the machine. Look at uptime and load, memory and swap, every disk, failed units, and the kernel's last " +
@@ -11,6 +12,7 @@ export const defaultPresets: readonly Preset[] = [
   },
   {
     name: "Memory / OOM",
+    runbook: "memory",
     about: "Pressure, top consumers, recent OOM kills, swap",
     prompt:
       "Is memory the problem? Look at pressure, swap, the largest consumers, and what the kernel has killed for want of " +
@@ -18,6 +20,7 @@ export const defaultPresets: readonly Preset[] = [
   },
   {
     name: "Disk",
+    runbook: "disk",
     about: "What fills it, and what is safe to clear",
     prompt:
       "Is a disk the problem? Look at space and inodes on every mount, and at what fills the fullest one. Delete " +
@@ -25,6 +28,7 @@ export const defaultPresets: readonly Preset[] = [
   },
   {
     name: "Services",
+    runbook: "services",
     about: "Failed or stuck units, with their last journal lines",
     prompt:
       "Which units have failed or are stuck? Show each with the last lines of its journal and say why it failed. " +
@@ -32,6 +36,7 @@ export const defaultPresets: readonly Preset[] = [
   },
   {
     name: "QEMU wedged?",
+    runbook: "qemu-wedged",
     about: "Does the guest answer, what does the hypervisor see, is a cycle needed?",
     prompt:
       "Is the machine's QEMU process wedged? See whether the guest answers over SSH, then what the hypervisor's status " +

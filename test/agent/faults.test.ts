@@ -150,33 +150,3 @@ test("a block that was whole before the stream broke is told once, although the 
   expect(texts(played)).toEqual(["I look.", "Seen."]);
   expect(played.events.filter((event) => event.kind === "tool_result")).toMatchObject([{ text: "once" }]);
 });
-
-describe("the limits of a turn", { timeout: 60_000 }, () => {
-  test("time is not counted while the broker works", async () => {
-    const clock = handClock();
-    const stage = await stageWith({
-      script: ({ step }) => (step === 0 ? { kind: "blocks", blocks: [bash("true")] } : say("Waited.")),
-      clock,
-      busy: () => true,
-    });
-    const played = await stage.play("wait", { onEvent: () => clock.advance(3_600_000) });
-    expect(played.end).toBe("done");
-    expect(texts(played)).toEqual(["Waited."]);
-  });
-
-  test("a turn beyond its wall time is ended although it is busy talking, and the message names the limit", async () => {
-    const clock = handClock();
-    const stage = await stageWith({
-      script: ({ step }) => ({ kind: "blocks", blocks: [bash(`echo ${step}`)] }),
-      clock,
-      silenceMs: 90_000,
-      turnTimeoutMs: 120_000,
-    });
-    const played = await stage.play("for ever", { onEvent: () => clock.advance(20_000) });
-    expect(played.end).toBe("failed");
-    expect(errors(played)[0]).toContain(
-      "The turn reached its limit of 120 s (BREAKGLASS_TURN_TIMEOUT_SECONDS)",
-    );
-    expect(stage.agent.processes()).toBe(0);
-  });
-});

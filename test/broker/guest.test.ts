@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { ExecSettled } from "../../src/protocol/events.ts";
 import { systemClock, type Clock } from "../../src/server/clock.ts";
+import { parseSsh } from "../../src/server/broker/ask.ts";
 import { endThere } from "../../src/server/broker/end-there.ts";
 import { script } from "../../src/server/broker/end-there-script.ts";
 import { runFixed, type FixedAsk } from "../../src/server/broker/fixed.ts";
@@ -229,6 +230,16 @@ test("here-documents, pipes and scripts reach the shell as they are, and exit co
   // As with the real one a signal has no exit code to give.
   expect((await shim(stage.door, ["devvm", "kill -TERM $$"])).code).toBe(255);
   expect(settled().at(-1)!.end.kind).toBe("unknown");
+});
+
+test("without a command and with nothing to read there is no shell, and the sentence says what to type", () => {
+  const sentence = "Give the command: ssh devvm 'command'";
+  expect(parseSsh(["devvm"], false)).toMatchObject({
+    kind: "unclear",
+    sentence: expect.stringContaining(sentence),
+  });
+  expect(parseSsh(["-n", "devvm"], true)).toMatchObject({ kind: "unclear" });
+  expect(parseSsh(["ssh://observer@devvm:22", "true"])).toMatchObject({ alias: "devvm", user: "observer" });
 });
 
 test("-n gives a command nothing to read, and what nobody reads stops nothing", async () => {

@@ -141,6 +141,19 @@ test.each([
   expect(config).toMatchObject({ presets: null, targets: [{ name: "db" }] });
 });
 
+test.each(["runbooks: 7", "runbooks: {name: x}"])("%s costs the runbooks and nothing else", async (text) => {
+  const file = `${text}\npresets: [{name: x, prompt: y, runbook: z}]\ntargets: [{name: db, ${guest}}]`;
+  const { config, problems } = await withFile(file);
+  expect(problems).toMatchObject([{ option: "runbooks", stops: false }]);
+  expect(config).toMatchObject({ runbooks: [], presets: [{ runbook: "z" }], targets: [{ name: "db" }] });
+});
+
+test("what stands under runbooks is for their room to read", async () => {
+  const { config, problems } = await withFile(`runbooks: [{odd: true}, 7]`);
+  expect(problems).toEqual([]);
+  expect(config?.runbooks).toEqual([{ odd: true }, 7]);
+});
+
 test("a file that cannot be read stops the server and says why", async () => {
   const { config, problems } = await readConfig(
     { BREAKGLASS_CONFIG: "~/x.yaml", HOME: "/home/ana" },

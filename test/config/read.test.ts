@@ -27,7 +27,7 @@ test("with nothing set there are the defaults, no machine, and no credential tha
     targets: [],
     keyPath: null,
     mode: "supervised",
-    isolation: "auto",
+    isolation: { kind: "auto" },
     verbTimeoutSeconds: 600,
     sseKeepaliveSeconds: 15,
     auth: { tokens: [], trustedProxies: [], proxySecret: null, edgeHeader: "X-authentik-username" },
@@ -100,7 +100,7 @@ test("a deployment that sets everything gets everything", async () => {
       problem: null,
     },
     mode: "autonomous",
-    isolation: "none",
+    isolation: { kind: "none" },
     verbTimeoutSeconds: 300,
     sseKeepaliveSeconds: 0.5,
     auth: { tokens: [{ name: "api", scope: "operate" }], proxySecret: secret },
@@ -238,7 +238,7 @@ test.each<[string, Environment]>([
   expect(told(problems)).toEqual([{ option, stops: false }]);
   expect(config?.agent.problem).toContain(option);
   expect(config?.mode).toBe(option === "BREAKGLASS_MODE" ? "observe" : "supervised");
-  expect(config?.isolation).toBe("auto");
+  expect(config?.isolation).toEqual({ kind: "auto" });
 });
 
 test.each(["0", "0x10", "1e9", "NaN", "", "10s", "٣", "3601", "99999999999999999999"])(

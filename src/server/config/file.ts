@@ -1,6 +1,7 @@
 import { parseDocument } from "yaml";
 import * as z from "zod";
 import { notShown, shown, stop, complain, type Findings } from "./findings.ts";
+import { placeOf, shownAt } from "./places.ts";
 
 // This module brings `yaml` and `zod` with it: it is imported only when a file is named (start-up time, memory).
 
@@ -34,11 +35,14 @@ const fileSchema = z.strictObject({
         name: z.string().min(1).max(40),
         about: z.string().max(200).optional(),
         prompt: z.string().min(1).max(8192),
+        runbook: z.string().max(40).optional(),
       }),
     )
     .min(1)
     .max(20)
     .optional(),
+  // Each is read by the room of the Runbooks, which tells its problems at their places.
+  runbooks: z.array(z.unknown()).max(50).optional(),
 });
 
 export type ConfigFile = z.infer<typeof fileSchema>;
@@ -75,13 +79,21 @@ export function readConfigFile(path: string, text: string, findings: Findings): 
     wrong.add(issue.path[0] ?? "");
     tell(content, issue, findings);
   }
-  return onlyPresetsAreWrong(wrong) ? withoutPresets(content) : {};
+  return [...wrong].every(isHarmless) ? without(wrong, content) : {};
 }
 
+/** What stands in for these until they are right. A mistyped `targets` or `tokens` looks like any unknown key, and stops. */
+const harmless: Readonly<Record<string, string>> = {
+  presets: "The built-in presets are shown until then.",
+  runbooks: "Only the runbooks that come with Breakglass are there until then.",
+};
+
+const isHarmless = (key: PropertyKey) => Object.hasOwn(harmless, key);
+
 function tell(content: unknown, issue: z.core.$ZodIssue, findings: Findings): void {
-  // A mistyped `targets` or `tokens` looks like any unknown key: only what lies under `presets` is harmless.
-  const say = issue.path[0] === "presets" ? complain : stop;
-  const harm = issue.path[0] === "presets" ? "The built-in presets are shown until then." : where;
+  const part = String(issue.path[0] ?? "");
+  const say = isHarmless(part) ? complain : stop;
+  const harm = isHarmless(part) ? harmless[part] : where;
   if (issue.code === "unrecognized_keys") {
     for (const key of issue.keys) {
       const option = placeOf([...issue.path, key]);
@@ -98,31 +110,13 @@ function tell(content: unknown, issue: z.core.$ZodIssue, findings: Findings): vo
   say(findings, place, valueAt(content, issue.path), `${issue.message}. ${harm} See docs/configuration.md.`);
 }
 
-/** `targets[0].guest.host` */
-function placeOf(path: readonly PropertyKey[]): string {
-  return path
-    .map((part) => (typeof part === "number" ? `[${part}]` : `.${shown(String(part)).slice(1, -1)}`))
-    .join("")
-    .replace(/^\./, "");
-}
-
 function valueAt(content: unknown, path: readonly PropertyKey[]): string {
   if (path[0] === "tokens" && path.at(-1) !== "name" && path.at(-1) !== "scope") return notShown;
-  let value = content;
-  for (const part of path) {
-    if (typeof value !== "object" || value === null) return "missing";
-    value = (value as Readonly<Record<PropertyKey, unknown>>)[part];
-  }
-  if (value === undefined) return "missing";
-  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "a map";
-  return shown(String(value));
+  return shownAt(content, path);
 }
 
-function onlyPresetsAreWrong(wrong: ReadonlySet<PropertyKey>): boolean {
-  return wrong.size === 1 && wrong.has("presets");
-}
-
-function withoutPresets(content: unknown): ConfigFile {
-  const { presets: _, ...rest } = content as Record<string, unknown>;
-  return fileSchema.parse(rest);
+function without(wrong: ReadonlySet<PropertyKey>, content: unknown): ConfigFile {
+  return fileSchema.parse(
+    Object.fromEntries(Object.entries(content as object).filter(([key]) => !wrong.has(key))),
+  );
 }

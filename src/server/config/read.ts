@@ -63,7 +63,14 @@ export async function readConfig(
       findings,
     ),
     auth: readCredentials(read, file, ownAddresses, findings),
-    presets: file.presets?.map(({ name, prompt, about }) => ({ name, prompt, about: about ?? "" })) ?? null,
+    presets:
+      file.presets?.map(({ name, prompt, about, runbook }) => ({
+        name,
+        prompt,
+        about: about ?? "",
+        ...(runbook !== undefined && { runbook }),
+      })) ?? null,
+    runbooks: file.runbooks ?? [],
     nothingConfigured: targets.length === 0 && read("BREAKGLASS_CONFIG") === undefined,
   };
   warnOfUnknownVariables(env, findings);

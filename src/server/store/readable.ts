@@ -1,7 +1,7 @@
 import { StoreError, type Store, type StoredRecord, type StreamName } from "./store.ts";
 
-/** Read at a time. */
-const pageRecords = 500;
+/** Read at a time, unless fewer are asked for. */
+const pageRecordsMax = 500;
 /** Damaged records of one stream that are passed over; at one more the reading rejects. */
 const damagedRecordsMax = 10_000;
 
@@ -10,6 +10,7 @@ export async function* readable(
   store: Pick<Store, "head" | "read">,
   stream: StreamName,
   onDamaged: () => void,
+  pageRecords = pageRecordsMax,
 ): AsyncGenerator<StoredRecord> {
   let damaged = 0;
   let limit = pageRecords;

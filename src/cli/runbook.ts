@@ -1,0 +1,161 @@
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { systemClock } from "../server/clock.ts";
+import type { Config } from "../server/config/config.ts";
+import { readConfig } from "../server/config/read.ts";
+import { endIfStuck } from "../server/process/end-if-stuck.ts";
+import { killAll } from "../server/process/start.ts";
+import { loadRunbooks, type RunbookOutcome, type Runbooks } from "../server/runbooks/runbooks.ts";
+import { Refused } from "./by-server.ts";
+import { controlPaths, NobodyThere } from "./control.ts";
+import { printable } from "./human-lines.ts";
+import { runOnServer } from "./runbook-by-server.ts";
+import { askingOverSsh } from "./runbook-by-ssh.ts";
+
+/** What a script sees. */
+const exitCodes = {
+  nothingFound: 0,
+  found: 1,
+  /** Nothing was found, and something that was asked was not answered; or it was not asked at all. */
+  notKnown: 2,
+  /** Of sysexits(3). */
+  usage: 64,
+  config: 78,
+  interrupted: 130,
+} as const;
+
+export interface RunbookAsking {
+  readonly name: string;
+  readonly target: string;
+  readonly key: string;
+}
+
+const say = (sentence: string) => void process.stderr.write(`${printable(sentence)}\n`);
+const tell = (line: string) => void process.stdout.write(`${printable(line)}\n`);
+
+const usage = "breakglass runbook [NAME] [--target NAME] [--json]";
+/** Ours, beside the sources. */
+const folder = join(import.meta.dirname, "../../runbooks");
+
+/** `breakglass runbook [name] [--target t] [--json]`: answers the exit code. Without a name it lists them. */
+export async function runRunbook(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const asked = parseArguments(args);
+  if (typeof asked === "string") {
+    say(`${asked}\n${usage}`);
+    return exitCodes.usage;
+  }
+  const { config } = await readConfig(env, (path) => readFileSync(path, "utf8"));
+  if (config === null) {
+    say("The settings are not usable. `npm run serve` says what is wrong. Nothing was asked.");
+    return exitCodes.config;
+  }
+  const { runbooks, problems } = await loadRunbooks({ folder, further: config.runbooks, clock: systemClock });
+  for (const { option, mend } of problems) say(`${option}: ${mend}`);
+  if (asked.name === undefined) return list(runbooks, asked.json);
+  const asking = {
+    name: asked.name,
+    target: asked.target ?? config.targets[0]?.name ?? "devvm",
+    key: randomUUID(),
+  };
+  endOnInterrupt(asking);
+  try {
+    const outcome = await carryOut(config, runbooks, env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin", asking);
+    report(outcome, asked.json);
+    return exitCodeOf(outcome);
+  } catch (error) {
+    const { message } = error as Error;
+    if (asked.json) process.stdout.write(`${JSON.stringify({ detail: message })}\n`);
+    else
+      say(
+        error instanceof Refused
+          ? message
+          : `${asking.name} broke off (${message}). Nothing was changed; ask again.`,
+      );
+    return exitCodes.notKnown;
+  }
+}
+
+/** Through the server when it runs, so that it is on record; without it straight over SSH. */
+async function carryOut(
+  config: Config,
+  runbooks: Runbooks,
+  path: string,
+  asking: RunbookAsking,
+): Promise<RunbookOutcome> {
+  for (const socket of controlPaths(config)) {
+    try {
+      return await runOnServer(socket, asking, say);
+    } catch (error) {
+      if (!(error instanceof NobodyThere)) throw error;
+    }
+  }
+  const { name, target } = asking;
+  if (!runbooks.list().some((each) => each.name === name))
+    throw new Refused(
+      `There is no runbook "${name}". \`breakglass runbook\` lists them. Nothing was asked.`,
+      false,
+    );
+  say(`No server answers: ${name} goes straight over SSH, and is not recorded.`);
+  const over = await askingOverSsh(config, path, target, say);
+  try {
+    const outcome = await runbooks.run(name, { target, ask: over.ask, signal: new AbortController().signal });
+    if (outcome === null) throw new Error("it is gone");
+    return outcome;
+  } finally {
+    await over.close();
+  }
+}
+
+function parseArguments(args: readonly string[]) {
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: { target: { type: "string" }, json: { type: "boolean", default: false } },
+    });
+    if (positionals.length > 1) return "One runbook at a time. Nothing was asked.";
+    return { name: positionals[0], target: values.target, json: values.json };
+  } catch (error) {
+    return `${(error as Error).message} Nothing was asked.`;
+  }
+}
+
+function list(runbooks: Runbooks, json: boolean): number {
+  const all = runbooks.list();
+  if (json) process.stdout.write(`${JSON.stringify(all)}\n`);
+  else for (const { name, about } of all) tell(`${name.padEnd(16)} ${about}`);
+  return exitCodes.nothingFound;
+}
+
+/** It changes nothing: whoever goes away leaves nothing behind. */
+function endOnInterrupt({ name, target }: RunbookAsking): void {
+  const end = () => {
+    say(
+      `\n${name} on ${target} was called off. It changes nothing. Where a server ran it, it ends there by itself.`,
+    );
+    killAll();
+    endIfStuck();
+    process.exit(exitCodes.interrupted);
+  };
+  process.once("SIGINT", end).once("SIGTERM", end).once("SIGHUP", end);
+}
+
+function report(outcome: RunbookOutcome, json: boolean): void {
+  if (json) return void process.stdout.write(`${JSON.stringify(outcome)}\n`);
+  const { title, target, summary, findings, unanswered, next } = outcome;
+  tell(`${title} on ${target}: ${summary}`);
+  for (const { level, step, says, evidence } of findings) {
+    tell(`\n${level === "bad" ? "BAD    " : "WARNING"} ${says}`);
+    if (evidence !== "") tell(`        ${step}: ${evidence}`);
+  }
+  if (unanswered.length > 0) tell("");
+  for (const { step, reason } of unanswered) tell(`UNKNOWN ${step}: ${reason}`);
+  tell(`\nNext: ${next}`);
+}
+
+function exitCodeOf({ findings, unanswered }: RunbookOutcome): number {
+  if (findings.length > 0) return exitCodes.found;
+  return unanswered.length > 0 ? exitCodes.notKnown : exitCodes.nothingFound;
+}
