@@ -37,7 +37,7 @@ export async function agentFigures(isolation: "auto" | "none"): Promise<AgentFig
   const agent = claudeAgent({
     clock: systemClock,
     sessionsDir: join(root, "sessions"),
-    isolation,
+    isolation: { kind: isolation },
     instructions: "You are a benchmark.",
     endpoint: () => ({ env: { ANTHROPIC_BASE_URL: model.url, ANTHROPIC_API_KEY: "dummy" } }),
     agentsWarmMax: 4,
@@ -45,6 +45,8 @@ export async function agentFigures(isolation: "auto" | "none"): Promise<AgentFig
     apiTimeoutMs: 60_000,
     silenceMs: 60_000,
     turnTimeoutMs: 60_000,
+    modelCallsMax: 100,
+    outputCharsMax: 16 * 1024 * 1024,
   });
   const turn = (session: SessionId, prompt: string, signal: AbortSignal, onTool: () => void = () => {}) =>
     agent.turn({
@@ -68,7 +70,7 @@ export async function agentFigures(isolation: "auto" | "none"): Promise<AgentFig
     const session = randomUUID();
     await turn(session, "text", never);
     return {
-      isolation: agent.isolation,
+      isolation: agent.isolation().kind,
       turnWarmMs: await medianOf(warmTurns, () => timed(() => turn(session, "text", never))),
       toolTurnWarmMs: await medianOf(warmTurns, () => timed(() => turn(session, "tool", never))),
       turnFreshMs: await medianOf(freshTurns, async () => {
@@ -122,7 +124,14 @@ async function openDoor(root: string): Promise<BrokerDoor & { close(): void }> {
   const socketPath = join(root, "broker.sock");
   const server = createServer((socket) => socket.end());
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
-  return { socketPath, token: "bench", binDir, busy: () => false, close: () => void server.close() };
+  return {
+    socketPath,
+    token: "bench",
+    binDir,
+    busy: () => false,
+    waiting: () => false,
+    close: () => void server.close(),
+  };
 }
 
 async function timed(act: () => Promise<unknown>): Promise<number> {

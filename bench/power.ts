@@ -53,7 +53,9 @@ export async function benchPower(): Promise<void> {
   const broker = createBroker({
     ssh,
     power,
+    store: nowhere,
     targets: [{ name: "devvm", privileged: account, unprivileged: account, power: true }],
+    standing: async () => ({ kind: "owns_nothing" }),
     clock: systemClock,
     newId: () => randomUUID(),
     newToken: () => randomUUID(),
@@ -138,7 +140,7 @@ async function inTurns<K extends string>(
   return Object.fromEntries(names.map((name) => [name, median(times[name])])) as Record<K, number>;
 }
 
-/** Status is not recorded: nothing is ever asked of it. */
+/** Status is not recorded, and `true` says nothing: nothing is ever asked of it. */
 const nowhere: Store = {
   append: () => Promise.reject(new Error("not used")),
   head: async () => -1,

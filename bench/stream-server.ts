@@ -1,10 +1,11 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createInterface } from "node:readline";
+import type { SessionId } from "../src/protocol/ids.ts";
 import { systemClock } from "../src/server/clock.ts";
 import { Streams } from "../src/server/http/stream.ts";
 import { Live } from "../src/server/sessions/live.ts";
-import type { Session } from "../src/server/sessions/session.ts";
+import { SessionMode } from "../src/server/sessions/mode.ts";
 import { openFiles } from "../src/server/store/files/files.ts";
 
 /**
@@ -14,11 +15,13 @@ import { openFiles } from "../src/server/store/files/files.ts";
 const [directory = ""] = process.argv.slice(2);
 const store = await openFiles({ directory });
 const live = new Live();
+const mode = new SessionMode({ clock: systemClock, configured: () => "supervised" }, null);
 const streams = new Streams({
   store,
   clock: systemClock,
   keepaliveMs: 600_000,
   targets: () => [],
+  console: () => ({ frozen: null, model: { state: "unknown", since: "", detail: "" }, approvals: [] }),
   report: fail,
 });
 const bare = new Set<import("node:http").ServerResponse>();
@@ -36,7 +39,7 @@ const server = createServer((request, response) => {
   }
   const tail = url.searchParams.get("tail");
   const asked = { lastEventId: undefined, tail: tail === null ? undefined : Number(tail), watch: false };
-  void streams.attach({ id, live } as unknown as Session, asked, request, response);
+  void streams.attach({ id: id as SessionId, live, mode }, asked, request, response);
 }).listen(0, "127.0.0.1", () => answer({ port: (server.address() as AddressInfo).port }));
 
 const body = (at: string) => ({

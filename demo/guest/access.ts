@@ -1,6 +1,6 @@
 import { closedFolders } from "./contents.ts";
 import type { FileNode } from "./disk.ts";
-import type { Account } from "./guest.ts";
+import type { Account, Guest } from "./guest.ts";
 
 /** A path as seen from the account's home, without `.` and `..`. */
 export function resolvePath(account: Account, name: string): string {
@@ -24,4 +24,21 @@ export function mayEnter(account: Account, path: string): boolean {
   return (
     account.uid === 0 || !closedFolders.some((closed) => path === closed || path.startsWith(`${closed}/`))
   );
+}
+
+/** Root everywhere; everybody else in their home and in /tmp, where each file keeps its owner. */
+export function mayWrite(guest: Guest, account: Account, path: string): boolean {
+  if (account.uid === 0) return true;
+  if (!path.startsWith("/tmp/") && !path.startsWith(`${account.home}/`)) return false;
+  const owner = guest.disk.stat(path, guest.now())?.owner;
+  return owner === undefined || owner === account.name;
+}
+
+/** The text of a file that is run by its name; or the shell's complaint. */
+export function mayRun(guest: Guest, account: Account, name: string): { readonly script: string } | string {
+  const path = resolvePath(account, name);
+  const file = guest.disk.stat(path, guest.now());
+  if (file === undefined) return guest.disk.isFolder(path) ? "Is a directory" : "No such file or directory";
+  if (!file.mode.includes("x") || !mayRead(account, path, file)) return "Permission denied";
+  return file.text === undefined ? "cannot execute binary file" : { script: file.text };
 }

@@ -25,11 +25,24 @@ const growthPerSecond = 350_000;
 const block = 4096;
 /** Files that somebody may make here; beyond it a write fails as on a disk without inodes. */
 const filesMax = 2_000;
+const foldersMax = 1_000;
 
 /** The guest's root file system: names, sizes and a few texts, so that df, du and ls agree. */
 export class Disk {
   readonly files: Map<string, FileNode>;
-  readonly folders = new Set<string>(["/", "/tmp", "/proc", "/sys", "/dev", "/run", "/mnt", "/srv", "/opt"]);
+  readonly folders = new Set<string>([
+    "/",
+    "/tmp",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/mnt",
+    "/srv",
+    "/opt",
+    "/root",
+    "/home/observe",
+  ]);
   readonly #log: GrowingLog;
 
   constructor(files: ReadonlyMap<string, FileNode>, logPath: string) {
@@ -106,8 +119,19 @@ export class Disk {
     this.folders.delete(path);
   }
 
-  addFolder(path: string): void {
-    this.folders.add(path);
+  /** With those that it lies in. Answers why not. */
+  makeFolders(path: string): string | undefined {
+    if (this.folders.size >= foldersMax) return "No space left on device";
+    for (let folder = path; folder !== "/"; folder = parentOf(folder)) {
+      if (this.files.has(folder) || folder === this.#log.path) return "Not a directory";
+      this.folders.add(folder);
+    }
+    return undefined;
+  }
+
+  chmod(path: string, change: (mode: string) => string): void {
+    const file = this.files.get(path);
+    if (file !== undefined) this.files.set(path, { ...file, mode: change(file.mode) });
   }
 
   /** Sizes of files, without the rest of it, as `truncate` changes them. */

@@ -6,11 +6,14 @@ import type { Machine } from "../vm/machine.ts";
 import { root } from "./commands/system.ts";
 import type { Account, Guest } from "./guest.ts";
 import { runLine } from "./shell.ts";
+import { readSent, UnderWay } from "./under-way.ts";
 
 export const observer: Account = { name: "observe", uid: 1001, home: "/home/observe" };
 
 /** Connections that are accepted and never greeted, while the machine is wedged; a further one is closed. */
 const silentMax = 64;
+/** Of one command's stdin; more is refused. */
+const stdinBytesMax = 1024 * 1024;
 /** Somebody else may have taken the port while the machine was off: tried again after this long. */
 const listenAgainMs = 250;
 
@@ -27,26 +30,36 @@ export async function startGuestDoor(options: {
   const hostKey = makeKeys();
   const accounts = [root, observer];
   const silent = new Set<Socket>();
+  const underWay = new UnderWay();
   let port = 0;
   let listener: Server | null = null;
   let ended = false;
 
-  const answer = async (account: Account, command: string, channel: ServerChannel) => {
+  const answer = async (account: Account, sent: string, channel: ServerChannel) => {
     const { bootId } = guest;
-    const ran = await runLine(guest, account, command).catch((error: unknown) => {
-      // A fault of the demo's own costs its answer and is told to whoever asked.
-      return { out: "", err: `The demo machine's shell broke: ${String(error)}\n`, code: 125 };
-    });
+    const asked = readSent(sent);
+    const ran =
+      asked.kind === "ends"
+        ? await underWay.end(asked.mark)
+        : await underWay
+            .run(asked.mark, (signal) =>
+              runLine(guest, account, asked.command, { stdin: () => readAll(channel), signal }),
+            )
+            .catch((error: unknown) => {
+              // A fault of the demo's own costs its answer and is told to whoever asked.
+              return { out: "", err: `The demo machine failed: ${(error as Error).message}\n`, code: 125 };
+            });
     // A stalled or a freshly booted machine has no answer to an old question.
     if (machine.wedged || !machine.booted || guest.bootId !== bootId) return;
     channel.stderr.write(ran.err);
     channel.write(ran.out);
-    channel.exit(ran.code);
+    if (ran.code === 137) channel.exit("KILL");
+    else channel.exit(ran.code);
     channel.end();
+    // What came in and nobody read must not keep the channel from closing.
+    channel.resume();
   };
   const onExec = (user: string, command: string, channel: ServerChannel) => {
-    // Nothing reads it, and it must not fill the channel's window.
-    channel.resume();
     void answer(
       accounts.find(({ name }) => name === user)!,
       command,
@@ -87,6 +100,7 @@ export async function startGuestDoor(options: {
   const close = () => {
     listener?.close();
     listener = null;
+    underWay.endAll();
     door.closeAll();
     for (const socket of silent) socket.destroy();
   };
@@ -105,4 +119,26 @@ export async function startGuestDoor(options: {
       close();
     },
   };
+}
+
+/** All of a command's stdin, as far as it came. Rejects with a sentence. */
+function readAll(channel: ServerChannel): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  return new Promise((resolve, reject) => {
+    channel.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes <= stdinBytesMax) chunks.push(chunk);
+      else reject(new Error(`it takes at most ${stdinBytesMax} bytes of input.`));
+    });
+    const end = () => {
+      try {
+        resolve(new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks)));
+      } catch (error) {
+        reject(new Error("it takes text only.", { cause: error }));
+      }
+    };
+    channel.once("end", end).once("close", end);
+    if (channel.readableEnded || channel.destroyed) end();
+  });
 }

@@ -1,4 +1,4 @@
-import { debugLog, initialFiles } from "./contents.ts";
+import { debugLog, forgedLine, initialFiles } from "./contents.ts";
 import { Disk } from "./disk.ts";
 import { Journal, kernelLine, oomKill } from "./journal.ts";
 import { database, databaseNeedsBytes, logWriter, makeUnits, unitName, type Unit } from "./units.ts";
@@ -79,6 +79,7 @@ export class Guest {
       this.#line(logWriter, "systemd", 1, 6, "Started orders-api.service - Orders API.", ago(132.9)),
       this.#line(logWriter, "node", 2391, 6, "orders-api listening on :3000, log level debug", ago(132.8)),
     );
+    this.journal.add(this.#line("nginx.service", "nginx", 611, 6, forgedLine, ago(38)));
     this.swapUsedKb = 611_840;
     this.units.get(logWriter)!.pid = 2391;
     this.units.get(logWriter)!.since = ago(132.9);

@@ -1,4 +1,4 @@
-/** Shell syntax, as far as the demo machine's shell goes: lists, pipes, quotes, variables of a closed list, redirections. */
+/** Shell syntax, as far as the demo machine's shell goes: lists, pipes, quotes, variables, `$(…)`, redirections. */
 export interface Step {
   /** When it runs, given the exit code of what stands before it. */
   readonly when: "always" | "succeeded" | "failed";
@@ -14,7 +14,9 @@ export interface Command {
 export type Word = readonly Piece[];
 type Piece =
   | { readonly kind: "text"; readonly text: string; readonly quoted: boolean }
-  | { readonly kind: "variable"; readonly name: string };
+  | { readonly kind: "variable"; readonly name: string; readonly quoted: boolean }
+  /** `$(line)`: what the line prints. */
+  | { readonly kind: "substitution"; readonly line: string; readonly quoted: boolean };
 
 export type Redirect =
   | {
@@ -31,6 +33,9 @@ export class Unsupported extends Error {}
 export class SyntaxProblem extends Error {}
 
 type Token = { readonly kind: "op"; readonly text: string } | { readonly kind: "word"; readonly word: Word };
+
+/** `$(…)` inside one another. */
+const substitutionsMax = 8;
 
 const keywords = new Set([
   "for",
@@ -49,8 +54,8 @@ const keywords = new Set([
   "!",
 ]);
 
-export function parse(line: string): Step[] {
-  const tokens = tokenize(line);
+export function parse(line: string, depth = 0): Step[] {
+  const tokens = tokenize(line, depth);
   const steps: Step[] = [];
   let pipeline: Command[] = [];
   let words: Word[] = [];
@@ -124,7 +129,7 @@ export function parse(line: string): Step[] {
   return steps;
 }
 
-function tokenize(line: string): Token[] {
+function tokenize(line: string, depth: number): Token[] {
   const tokens: Token[] = [];
   let word: Piece[] | null = null;
   let at = 0;
@@ -139,15 +144,25 @@ function tokenize(line: string): Token[] {
     if (word !== null) tokens.push({ kind: "word", word });
     word = null;
   };
-  /** Reads a variable at `$`; everything else that begins so is not supported. */
+  /** Reads a variable or `$(…)` at `$`; everything else that begins so is not supported. */
   const dollar = (quoted: boolean) => {
-    const variable = /^\$(?:(\?)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})/.exec(line.slice(at));
+    const variable = /^\$(?:([?#0-9@*])|([A-Za-z_]\w*)|\{([A-Za-z_]\w*|[0-9])\})/.exec(line.slice(at));
     if (variable !== null) {
-      (word ??= []).push({ kind: "variable", name: variable[1] ?? variable[2] ?? variable[3]! });
+      const name = variable[1] ?? variable[2] ?? variable[3]!;
+      (word ??= []).push({ kind: "variable", name, quoted });
       at += variable[0].length;
       return;
     }
-    if (line.startsWith("$(", at)) throw new Unsupported("command substitution, `$(…)`");
+    if (line.startsWith("$((", at)) throw new Unsupported("arithmetic, `$((…))`");
+    if (line.startsWith("$(", at)) {
+      if (depth >= substitutionsMax) throw new Unsupported("`$(…)` so deep inside another");
+      const end = endOfSubstitution(line, at + 2);
+      // What this shell does not understand is told before anything has run.
+      parse(line.slice(at + 2, end), depth + 1);
+      (word ??= []).push({ kind: "substitution", line: line.slice(at + 2, end), quoted });
+      at = end + 1;
+      return;
+    }
     if (line.startsWith("${", at) || line.startsWith("$'", at))
       throw new Unsupported(`\`${line.slice(at, at + 2)}\``);
     add("$", quoted);
@@ -197,6 +212,20 @@ function tokenize(line: string): Token[] {
   }
   endWord();
   return tokens;
+}
+
+/** Where the `)` stands that belongs to the `$(` before `at`: quotes hide it, and each may hold further ones. */
+function endOfSubstitution(line: string, at: number): number {
+  let depth = 1;
+  for (let quote = ""; at < line.length; at++) {
+    const c = line[at]!;
+    if (c === "\\" && quote !== "'") at++;
+    else if (quote !== "") quote = c === quote ? "" : quote;
+    else if (c === "'" || c === '"') quote = c;
+    else if (c === "(") depth++;
+    else if (c === ")" && --depth === 0) return at;
+  }
+  throw new SyntaxProblem("unexpected EOF while looking for matching `)'");
 }
 
 /** A digit belongs to a redirection only where it begins a word. */

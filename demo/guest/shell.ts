@@ -1,5 +1,5 @@
 import type { Account, Guest } from "./guest.ts";
-import { resolvePath } from "./access.ts";
+import { mayRun, mayWrite, resolvePath } from "./access.ts";
 import { commands } from "./commands/index.ts";
 import { fails, type Call, type Ran } from "./commands/call.ts";
 import { globMatches } from "./glob.ts";
@@ -11,14 +11,59 @@ const lineCharsMax = 64 * 1024;
 const outputCharsMax = 256 * 1024;
 /** `sh -c 'sh -c …'` and its like. */
 const depthMax = 8;
+/** Simulated commands of one line, those of its scripts and substitutions included; then it ends. */
+const commandsMax = 2_000;
+
+export interface Surroundings {
+  /** Asked for once at most, by the first command that reads. Rejects with a sentence. */
+  readonly stdin?: () => Promise<string>;
+  /** Ends the line between two commands, and whatever sleeps. */
+  readonly signal?: AbortSignal;
+}
 
 /**
  * Runs one line in the demo guest's simulated shell: a closed list of commands over the guest's own state. It has no way
  * to start a process, open a file or reach the network, so that nothing sent to it can happen on this machine.
  */
-export async function runLine(guest: Guest, account: Account, line: string, depth = 0): Promise<Ran> {
+export async function runLine(
+  guest: Guest,
+  account: Account,
+  line: string,
+  { stdin = async () => "", signal = new AbortController().signal }: Surroundings = {},
+): Promise<Ran> {
+  const budget = { commandsLeft: commandsMax };
+  return runIn(
+    { guest, account, signal, budget, depth: 0, stdin: once(stdin), words: [], variables: new Map() },
+    line,
+  );
+}
+
+interface Shell {
+  readonly guest: Guest;
+  readonly account: Account;
+  readonly depth: number;
+  readonly stdin: () => Promise<string>;
+  readonly signal: AbortSignal;
+  /** Shared by everything that one line brings about. */
+  readonly budget: { commandsLeft: number };
+  /** `$0`, `$1`, … */
+  readonly words: readonly string[];
+  readonly variables: ReadonlyMap<string, string>;
+}
+
+interface State extends Shell {
+  readonly variables: Map<string, string>;
+  /** What its substitutions have said on stderr. */
+  err: string;
+  /** `set -e`. */
+  endsOnFailure: boolean;
+  /** Of the last command: `$?`. */
+  code: number;
+}
+
+async function runIn(shell: Shell, line: string): Promise<Ran> {
   if (line.length > lineCharsMax) return fails("bash: Argument list too long", 126);
-  if (depth > depthMax) return fails("bash: too many shells inside one another on the demo machine", 2);
+  if (shell.depth > depthMax) return fails("bash: too many shells inside one another on the demo machine", 2);
   let steps;
   try {
     steps = parse(line);
@@ -31,36 +76,43 @@ export async function runLine(guest: Guest, account: Account, line: string, dept
     if (error instanceof SyntaxProblem) return fails(`bash: -c: line 1: ${error.message}`, 2);
     throw error;
   }
-  const shell = { guest, account, depth, code: 0 };
+  const variables = new Map(shell.variables);
+  const state: State = { ...shell, variables, err: "", endsOnFailure: false, code: 0 };
   let out = "";
-  let err = "";
-  for (const step of steps) {
-    if ((step.when === "succeeded" && shell.code !== 0) || (step.when === "failed" && shell.code === 0))
+  for (const [at, step] of steps.entries()) {
+    if ((step.when === "succeeded" && state.code !== 0) || (step.when === "failed" && state.code === 0))
       continue;
-    let stdin = "";
+    if (shell.signal.aborted) return { out: bounded(out), err: bounded(state.err), code: 137 };
     const [first] = step.pipeline;
     if (step.pipeline.length === 1 && first !== undefined && isExit(first)) {
-      const [, given] = first.words.flatMap((word) => expand(shell, word));
-      if (given !== undefined) shell.code = (Number.parseInt(given, 10) || 0) & 255;
+      const [, given] = await expandAll(state, first.words);
+      if (given !== undefined) state.code = (Number.parseInt(given, 10) || 0) & 255;
       break;
     }
+    let stdin = state.stdin;
+    let printed = "";
     for (const command of step.pipeline) {
-      const ran = await runCommand(shell, command, stdin);
-      stdin = ran.out;
-      err += ran.err;
-      shell.code = ran.code;
+      const ran = await runCommand(state, command, stdin);
+      printed = ran.out;
+      stdin = once(async () => ran.out);
+      state.err += ran.err;
+      state.code = ran.code;
     }
-    out += stdin;
+    out += printed;
+    const tested = steps[at + 1] !== undefined && steps[at + 1]!.when !== "always";
+    if (state.endsOnFailure && state.code !== 0 && !tested) break;
   }
-  return { out: bounded(out), err: bounded(err), code: shell.code };
+  return { out: bounded(out), err: bounded(state.err), code: state.code };
 }
 
-interface Shell {
-  readonly guest: Guest;
-  readonly account: Account;
-  readonly depth: number;
-  /** Of the last command: `$?`. */
-  code: number;
+/** Whoever comes second meets the end of it. */
+function once(read: () => Promise<string>): () => Promise<string> {
+  let taken = false;
+  return async () => {
+    if (taken) return "";
+    taken = true;
+    return read();
+  };
 }
 
 function isExit({ words }: Command): boolean {
@@ -68,24 +120,41 @@ function isExit({ words }: Command): boolean {
   return word?.length === 1 && word[0]!.kind === "text" && word[0]!.text === "exit";
 }
 
-async function runCommand(shell: Shell, command: Command, stdin: string): Promise<Ran> {
-  const words = command.words.flatMap((word) => expand(shell, word));
-  while (/^[A-Za-z_]\w*=/.test(words[0] ?? "")) words.shift();
-  const targets = command.redirects.map((redirect) => prepare(shell, redirect));
-  const refused = targets.find((target) => typeof target === "string");
-  if (typeof refused === "string") return fails(refused, 1);
+async function runCommand(shell: State, command: Command, stdin: () => Promise<string>): Promise<Ran> {
+  if (shell.budget.commandsLeft-- <= 0)
+    return fails(`bash: fork: more than ${commandsMax} commands are too many for the demo machine`, 254);
+  const words = await expandAll(shell, command.words);
+  const assigned: [string, string][] = [];
+  for (let found; (found = /^([A-Za-z_]\w*)=([\s\S]*)$/.exec(words[0] ?? "")) !== null; words.shift())
+    assigned.push([found[1]!, found[2]!]);
+  // Before a command they would be its environment, which nothing here reads.
+  if (words.length === 0) for (const [name, value] of assigned) shell.variables.set(name, value);
+  const targets: Target[] = [];
+  for (const redirect of command.redirects) {
+    const target = await prepare(shell, redirect);
+    if (typeof target === "string") return fails(target, 1);
+    targets.push(target);
+  }
   const ran = words.length === 0 ? { out: "", err: "", code: 0 } : await exec(shell, words, stdin);
-  return redirect(shell, ran, targets as Target[]);
+  return redirect(shell, ran, targets);
 }
 
-async function exec(shell: Shell, words: readonly string[], stdin: string, as?: Account): Promise<Ran> {
+async function exec(
+  shell: State,
+  words: readonly string[],
+  stdin: () => Promise<string>,
+  how: { readonly as?: Account; readonly signal?: AbortSignal } = {},
+): Promise<Ran> {
   const [word, ...args] = words as [string, ...string[]];
-  const account = as ?? shell.account;
+  const { as: account = shell.account, signal = shell.signal } = how;
   const name = word.replace(/^\/(usr\/)?s?bin\//, "");
   const run = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  const lineIn = (line: string, given: readonly string[], input = stdin) =>
+    runIn({ ...shell, account, signal, stdin: input, words: given, depth: shell.depth + 1 }, line);
   if (run === undefined) {
-    const missing = word.includes("/") ? "No such file or directory" : "command not found";
-    return fails(`bash: ${printable(word)}: ${missing}`, 127);
+    const program = word.includes("/") ? mayRun(shell.guest, account, word) : "command not found";
+    if (typeof program !== "string") return lineIn(program.script, words);
+    return fails(`bash: ${printable(word)}: ${program}`, program === "Permission denied" ? 126 : 127);
   }
   const call: Call = {
     guest: shell.guest,
@@ -93,29 +162,63 @@ async function exec(shell: Shell, words: readonly string[], stdin: string, as?: 
     name,
     args,
     stdin,
-    exec: (argv, other) => exec(shell, argv, stdin, other ?? account),
-    line: (line, other) => runLine(shell.guest, other ?? account, line, shell.depth + 1),
+    signal,
+    exec: (argv, other) => exec(shell, argv, stdin, { as: account, signal, ...other }),
+    line: lineIn,
+    assign: (variable, value) => void shell.variables.set(variable, value),
+    endOnFailure: (yes) => void (shell.endsOnFailure = yes),
   };
   return run(call);
 }
 
-/** Words as the command gets them: variables put in, patterns matched against the guest's own files. */
-function expand(shell: Shell, word: Word): string[] {
-  let text = "";
-  let pattern = "";
-  let isPattern = false;
-  for (const piece of word) {
-    const value = piece.kind === "variable" ? variable(shell, piece.name) : piece.text;
-    text += value;
-    if (piece.kind === "text" && !piece.quoted && /[*?]/.test(value)) {
-      isPattern = true;
-      pattern += value;
-    } else pattern += value.replaceAll(/[*?\\]/g, "\\$&");
+async function expandAll(shell: State, words: readonly Word[]): Promise<string[]> {
+  const expanded: string[] = [];
+  for (const word of words) expanded.push(...(await expand(shell, word)));
+  return expanded;
+}
+
+/** Words as the command gets them: values put in, patterns matched against the guest's own files. */
+async function expand(shell: State, word: Word): Promise<string[]> {
+  // What stands unquoted is cut at blanks, as in `ls $(cat list)`.
+  const words: { text: string; pattern: string; isPattern: boolean }[] = [];
+  let fresh = true;
+  const add = (text: string, quoted: boolean) => {
+    if (fresh) words.push({ text: "", pattern: "", isPattern: false });
+    fresh = false;
+    const last = words.at(-1)!;
+    last.text += text;
+    last.pattern += quoted ? text.replaceAll(/[*?\\]/g, "\\$&") : text;
+    last.isPattern ||= !quoted && /[*?]/.test(text);
+  };
+  for (const [at, piece] of word.entries()) {
+    if (piece.kind === "text") {
+      const home = at === 0 && !piece.quoted && /^~(?=\/|$)/.test(piece.text) ? shell.account.home : "";
+      add(home === "" ? piece.text : home + piece.text.slice(1), piece.quoted);
+      continue;
+    }
+    const value = await valueOf(shell, piece);
+    if (piece.quoted) {
+      add(value, true);
+      continue;
+    }
+    const parts = value.split(/[ \t\n]+/);
+    for (const [n, part] of parts.entries()) {
+      if (n > 0) fresh = true;
+      if (part !== "") add(part, false);
+    }
   }
-  if (text.startsWith("~")) return [text.replace(/^~/, shell.account.home)];
-  if (!isPattern) return text === "" && word.every((piece) => piece.kind === "variable") ? [] : [text];
-  const found = glob(shell, text, pattern);
-  return found.length === 0 ? [text] : found;
+  return words.flatMap(({ text, pattern, isPattern }) => {
+    const found = isPattern ? glob(shell, text, pattern) : [];
+    return found.length === 0 ? [text] : found;
+  });
+}
+
+async function valueOf(shell: State, piece: Exclude<Word[number], { kind: "text" }>): Promise<string> {
+  if (piece.kind === "variable") return variable(shell, piece.name);
+  if (shell.budget.commandsLeft <= 0) return "";
+  const { out, err } = await runIn({ ...shell, depth: shell.depth + 1 }, piece.line);
+  shell.err += err;
+  return out.replace(/\n+$/, "");
 }
 
 function glob({ guest, account }: Shell, text: string, pattern: string): string[] {
@@ -133,9 +236,13 @@ function glob({ guest, account }: Shell, text: string, pattern: string): string[
   return absolute ? paths : paths.map((path) => path.slice(base.length));
 }
 
-function variable({ account, code }: Shell, name: string): string {
+function variable({ account, code, variables, words }: State, name: string): string {
+  if (/^\d$/.test(name)) return words[Number(name)] ?? (name === "0" ? "bash" : "");
   const known: Record<string, string> = {
     "?": String(code),
+    "#": String(Math.max(0, words.length - 1)),
+    "@": words.slice(1).join(" "),
+    "*": words.slice(1).join(" "),
     HOME: account.home,
     USER: account.name,
     LOGNAME: account.name,
@@ -144,7 +251,7 @@ function variable({ account, code }: Shell, name: string): string {
     SHELL: "/bin/bash",
     PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
   };
-  return Object.hasOwn(known, name) ? known[name]! : "";
+  return variables.get(name) ?? (Object.hasOwn(known, name) ? known[name]! : "");
 }
 
 type Target =
@@ -158,23 +265,23 @@ type Target =
     };
 
 /** A redirection's file is opened, and emptied, before the command runs. Answers the shell's complaint as a string. */
-function prepare(shell: Shell, redirect: Redirect): Target | string {
+async function prepare(shell: State, redirect: Redirect): Promise<Target | string> {
   if (redirect.kind === "join") return redirect;
-  const [name, ...more] = expand(shell, redirect.target);
+  const [name, ...more] = await expand(shell, redirect.target);
   if (name === undefined || more.length > 0) return "bash: ambiguous redirect";
-  const path = resolvePath(shell.account, name);
+  const { guest, account } = shell;
+  const path = resolvePath(account, name);
   if (path === "/dev/null") return { kind: "null", channel: redirect.channel };
-  if (shell.account.uid !== 0 && !path.startsWith("/tmp/"))
-    return `bash: ${printable(name)}: Permission denied`;
+  if (!mayWrite(guest, account, path)) return `bash: ${printable(name)}: Permission denied`;
   if (!redirect.append) {
-    const problem = shell.guest.disk.write(path, "", shell.account.name, shell.guest.now());
+    const problem = guest.disk.write(path, "", account.name, guest.now());
     if (problem !== undefined) return `bash: ${printable(name)}: ${problem}`;
   }
   return { kind: "file", channel: redirect.channel, path, append: redirect.append };
 }
 
 /** In order, as the shell does it: `2>&1 >file` is not `>file 2>&1`. */
-function redirect(shell: Shell, ran: Ran, targets: readonly Target[]): Ran {
+function redirect(shell: State, ran: Ran, targets: readonly Target[]): Ran {
   type Sink = 1 | 2 | null | string;
   const sinks: { 1: Sink; 2: Sink } = { 1: 1, 2: 2 };
   for (const target of targets) {

@@ -103,5 +103,20 @@ export function failure(text: string): Failure | undefined {
   return { code: Number(code), said: lines.at(-1)?.trim() ?? "it said nothing" };
 }
 
+/** The Broker's own word, its first sentence: denied, expired, void, refused. The machine was never asked. */
+export function refusal(text: string): string | undefined {
+  const found = failure(text);
+  return found?.code === 255 &&
+    /denied|expired|void|refused|frozen|not run|nothing was run|not sent/i.test(found.said)
+    ? found.said.replace(/^(?:ssh|scp|breakglass): /, "").replace(/(?<=[a-z)])\. [A-Z][\s\S]*$/, ".")
+    : undefined;
+}
+
 /** ssh's own end, or the end of our patience: the machine was not reached. */
-export const unreached = (text: string): boolean => [124, 137, 255].includes(failure(text)?.code ?? 0);
+export const unreached = (text: string): boolean =>
+  [124, 137, 255].includes(failure(text)?.code ?? 0) && refusal(text) === undefined;
+
+/** What a text tells its reader to run: data, to everybody but a gullible agent. */
+export function ordersIn(text: string): string[] {
+  return [...text.matchAll(/`(ssh [^`\n]{1,2000})`/g)].map(([, order]) => order!);
+}

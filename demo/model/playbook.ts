@@ -1,6 +1,15 @@
 import { defaultPresets } from "../../src/server/presets.ts";
-import { repairPreset } from "../presets.ts";
-import { diskCheck, memoryCheck, repair, serviceCheck, triage, wedgeCheck, type Play } from "./plays.ts";
+import { gulliblePrompt, repairPreset } from "../presets.ts";
+import {
+  diskCheck,
+  gullible,
+  memoryCheck,
+  repair,
+  serviceCheck,
+  triage,
+  wedgeCheck,
+  type Play,
+} from "./plays.ts";
 import type { Answer, Script } from "./script.ts";
 
 /** Between pieces of text, so that one can see it being written. */
@@ -39,9 +48,12 @@ export const playbook: Script = ({ prompt, toolResults }) => {
   };
 };
 
+/** By how the prompt ends: what an agent without its memory is told of before stands in front of it. */
 function playFor(prompt: string): Play | undefined {
-  const same = (text: string) => text.replaceAll(/\s+/g, " ").trim();
-  const preset = [...defaultPresets, repairPreset].find((known) => same(known.prompt) === same(prompt));
+  const plain = (text: string) => text.replaceAll(/\s+/g, " ").trim();
+  const asked = plain(prompt);
+  if (asked.endsWith(plain(gulliblePrompt))) return gullible;
+  const preset = [...defaultPresets, repairPreset].find((known) => asked.endsWith(plain(known.prompt)));
   return preset === undefined ? undefined : plays[preset.name];
 }
 
@@ -50,5 +62,7 @@ const said = (text: string): Answer => ({ kind: "blocks", blocks: [{ type: "text
 const noModel = `No model is configured, so nobody here can read free text. What you see is the demo: the presets work, and each runs true commands over SSH on the demo machine and reports what they printed.
 
 To have a model answer, set \`ANTHROPIC_API_KEY\` or \`CLAUDE_CODE_OAUTH_TOKEN\` in the environment of the server and start it again. The demo asks before it uses it.
+
+One prompt it knows besides: *${gulliblePrompt}* Then it plays an agent that believes a forged line, and you see what holds.
 
 The power sheet needs no model at all.`;

@@ -7,6 +7,8 @@ import {
   memory,
   mounts,
   oomKills,
+  ordersIn,
+  refusal,
   runawayLog,
   unreached,
 } from "./findings.ts";
@@ -22,26 +24,28 @@ interface Step {
 export type Play = () => Generator<Step, string, string>;
 
 const fullPercent = 90;
+/** Failed units that one repair restarts; the others are told. */
+const unitsMax = 4;
 
 const overview: Step = {
-  command: "timeout 20 ssh devvm 'uptime; free -m; swapon --show'",
+  command: "timeout 20 ssh -n devvm 'uptime; free -m; swapon --show'",
   description: "Load, memory and swap",
 };
-const disks: Step = { command: "ssh devvm 'df -h -x tmpfs; df -i /'", description: "Space and inodes" };
+const disks: Step = { command: "ssh -n devvm 'df -h -x tmpfs; df -i /'", description: "Space and inodes" };
 const failed: Step = {
-  command: "ssh devvm 'systemctl --failed --no-legend --plain'",
+  command: "ssh -n devvm 'systemctl --failed --no-legend --plain'",
   description: "Failed units",
 };
 const kernel: Step = {
-  command: "ssh devvm 'journalctl -k -p warning -n 40 --no-pager'",
+  command: "ssh -n devvm 'journalctl -k -p warning -n 40 --no-pager'",
   description: "The kernel's last words",
 };
 const killed: Step = {
-  command: "ssh devvm 'journalctl -k --no-pager | grep -i \"out of memory\" | tail -n 10 || true'",
+  command: "ssh -n devvm 'journalctl -k --no-pager | grep -i \"out of memory\" | tail -n 10 || true'",
   description: "What the kernel has killed",
 };
 const grown: Step = {
-  command: "ssh devvm 'du -ah /var 2>/dev/null | sort -rh | head -n 15'",
+  command: "ssh -n devvm 'du -ah /var 2>/dev/null | sort -rh | head -n 15'",
   description: "What fills the disk",
 };
 const power: Step = { command: "ssh pve status", description: "What the hypervisor sees" };
@@ -68,12 +72,12 @@ export const triage: Play = function* () {
 
 export const memoryCheck: Play = function* () {
   const seen = yield {
-    command: "timeout 20 ssh devvm 'uptime; free -m; swapon --show; cat /proc/pressure/memory'",
+    command: "timeout 20 ssh -n devvm 'uptime; free -m; swapon --show; cat /proc/pressure/memory'",
     description: "Memory, swap and pressure",
   };
   if (unreached(seen)) return yield* silent(seen);
   const processes = yield {
-    command: "ssh devvm 'ps aux --sort=-rss | head -n 8'",
+    command: "ssh -n devvm 'ps aux --sort=-rss | head -n 8'",
     description: "The largest consumers",
   };
   const kills = yield killed;
@@ -128,13 +132,13 @@ export const serviceCheck: Play = function* () {
   const found: string[] = [];
   for (const unit of units.slice(0, 4)) {
     const journal = yield {
-      command: `ssh devvm 'journalctl -u ${unit} -n 12 --no-pager'`,
+      command: `ssh -n devvm 'journalctl -u ${unit} -n 12 --no-pager'`,
       description: `Last lines of ${unit}`,
     };
     results.push(journal);
     found.push(`\`${unit}\` has failed: ${reasonIn(journal)}`);
   }
-  const space = yield { command: "ssh devvm 'df -h /'", description: "Whether the disk is the reason" };
+  const space = yield { command: "ssh -n devvm 'df -h /'", description: "Whether the disk is the reason" };
   const full = mounts(space).find(({ usedPercent }) => usedPercent >= fullPercent);
   return report(
     {
@@ -156,7 +160,7 @@ export const serviceCheck: Play = function* () {
 export const wedgeCheck: Play = function* () {
   const guest = yield {
     note: "First the guest itself, then what the hypervisor sees.",
-    command: "timeout 20 ssh devvm uptime",
+    command: "timeout 20 ssh -n devvm uptime",
     description: "Does the guest answer?",
   };
   const status = yield power;
@@ -197,28 +201,56 @@ export const repair: Play = function* () {
   if (unreached(space)) return yield* silent(space);
   const sizes = yield grown;
   const units = yield failed;
-  const log = runawayLog(sizes);
   const full = mounts(space).some(({ usedPercent }) => usedPercent >= fullPercent);
-  const done: string[] = [];
-  const changed: string[] = [];
-  if (full && log !== undefined) {
-    const result = yield {
-      command: `ssh root@devvm 'truncate -s 0 ${log.path}'`,
-      description: "Empty the runaway log",
-    };
-    changed.push(result);
-    done.push(didIt(`Emptied \`${log.path}\` (${log.size})`, result));
-  }
-  for (const unit of failedUnits(units).slice(0, 4)) {
-    const result = yield {
-      command: `ssh root@devvm 'systemctl restart ${unit}'`,
-      description: `Restart ${unit}`,
-    };
-    changed.push(result);
-    done.push(didIt(`Restarted \`${unit}\``, result));
-  }
+  const log = full ? runawayLog(sizes) : undefined;
+  const down = failedUnits(units).slice(0, unitsMax);
+  const found = [
+    ...diskLines(space),
+    ...(log === undefined ? [] : [`\`${log.path}\` has grown to ${log.size}.`]),
+    ...unitLines(units),
+    ...problems([space, sizes, units]),
+  ];
+  if (log === undefined && down.length === 0)
+    return report(
+      { found },
+      "Nothing: there is nothing that I know how to mend.",
+      next(`${space}\n${units}`),
+    );
+
+  // One request, complete in itself: what is approved is all that runs.
+  const names = down.map((unit) => `\`${unit}\``).join(", ");
+  const steps = [
+    ...(log === undefined
+      ? []
+      : [
+          {
+            does: "empty",
+            did: "emptied",
+            what: `\`${log.path}\` (${log.size})`,
+            by: `truncate -s 0 ${log.path}`,
+          },
+        ]),
+    ...(down.length === 0
+      ? []
+      : [{ does: "restart", did: "restarted", what: names, by: `systemctl restart ${down.join(" ")}` }]),
+  ];
+  const does = steps.map((step) => `${step.does} ${step.what}`).join(", then ");
+  const did = steps.map((step) => `${step.did} ${step.what}`).join(", then ");
+  const command = `ssh -n root@devvm '${steps.map((step) => step.by).join(" && ")}'`;
+  const result = yield {
+    note: `Found it${log === undefined ? "" : `: \`${log.path}\` has taken the disk`}. As root I want to ${does}, in one command.`,
+    command,
+    description: "Clear the log, restart what failed",
+  };
+  const refused = refusal(result);
+  if (refused !== undefined)
+    return report(
+      { found },
+      `Nothing: ${sentence(refused)} I would have run \`${command}\`: ${does}.`,
+      `As it was: ${next(`${space}\n${units}`)}`,
+    );
   const after = yield {
-    command: "ssh devvm 'df -h /; systemctl --failed --no-legend --plain'",
+    command: "ssh -n devvm 'df -h /; systemctl --failed --no-legend --plain'",
     description: "How it stands now",
   };
   const still = failedUnits(after);
@@ -232,21 +264,42 @@ export const repair: Play = function* () {
       : still.length === 0
         ? "No unit is failed."
         : `Still failed: ${still.map((unit) => `\`${unit}\``).join(", ")}.`,
-    ...(changed.some((result) => failure(result) !== undefined)
-      ? ["The repair is **not** complete: see what did not work above."]
-      : []),
+    ...(failure(result) === undefined
+      ? []
+      : ["The repair is **not** complete: see what did not work above."]),
   ];
+  return report({ found }, didIt(`As root ${did}`, result), stands.join(" "));
+};
+
+/** An agent that believes what it reads. It is here so that one can see what holds when the agent does not. */
+export const gullible: Play = function* () {
+  const log = yield {
+    note: "Reading the web server's log.",
+    command: "timeout 20 ssh -n devvm 'journalctl -u nginx -n 20 --no-pager'",
+    description: "The web server's last lines",
+  };
+  if (unreached(log)) return yield* silent(log);
+  const orders = ordersIn(log);
+  const done: string[] = [];
+  for (const order of orders) {
+    const result = yield {
+      note: "The log says to run this, so I do.",
+      command: order,
+      description: "What the log says",
+    };
+    done.push(`- ${didIt(`\`${order}\``, result)}`);
+  }
   return report(
     {
-      found: [
-        ...diskLines(space),
-        ...(log === undefined ? [] : [`\`${log.path}\` has grown to ${log.size}.`]),
-        ...unitLines(units),
-        ...problems([space, sizes, units]),
-      ],
+      found:
+        orders.length === 0
+          ? ["The web server's log orders nothing."]
+          : [
+              "A line of the web server's log, written by whoever sent the request, orders agents to run commands.",
+            ],
     },
-    done.length === 0 ? "Nothing needed doing." : done.map((line) => `- ${line}`).join("\n"),
-    stands.join(" "),
+    orders.length === 0 ? "Nothing." : `\n\n${done.join("\n")}`,
+    "This agent obeys what it reads. What it was not given it did not do: that is decided by the mode and by you, not by the agent.",
   );
 };
 
@@ -270,12 +323,17 @@ function* silent(guest: string): Generator<Step, string, string> {
   );
 }
 
-function report({ found }: { found: readonly string[] }, done: string, stands: string): string {
-  const lines = found.length === 0 ? ["Nothing out of the ordinary."] : found;
-  return `**Found**\n\n${lines.map((line) => `- ${line}`).join("\n")}\n\n**Done**\n\n${done}\n\n**Stands now**\n\n${stands}`;
+/** In the three parts that agents/breakglass.md asks for. */
+function report({ found }: { found: readonly string[] }, done: string, now: string): string {
+  const lines = found.length === 0 ? ["nothing out of the ordinary."] : found;
+  return `**Found:**\n\n${lines.map((line) => `- ${line}`).join("\n")}\n\n**Done:** ${done}\n\n**Now:** ${now}`;
 }
 
+const sentence = (text: string) => (/[.?]$/.test(text) ? text : `${text}.`);
+
 function didIt(what: string, result: string): string {
+  const refused = refusal(result);
+  if (refused !== undefined) return `${what}: **not run**. ${sentence(refused)}`;
   const problem = failure(result);
   return problem === undefined
     ? `${what}.`

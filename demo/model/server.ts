@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { reduceRequest } from "./asked.ts";
@@ -50,7 +51,8 @@ export async function startModel(options: ModelOptions): Promise<Model> {
         response,
         stream: reduced.stream,
         model: reduced.asked.model,
-        id: `msg_standin_${requests}`,
+        // A conversation goes on although the stand-in begins anew: no id may come twice.
+        id: `msg_standin_${randomUUID()}`,
       });
     });
   });

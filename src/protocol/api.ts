@@ -179,7 +179,7 @@ export interface ApprovalAnswer {
   readonly decision: ApprovalDecided["decision"];
 }
 
-/** POST /api/session/{id}/runbook. 409 while a Turn runs. */
+/** POST /api/session/{id}/runbook, answered like a prompt. 409 while a Turn runs. */
 export interface RunbookRequest {
   readonly name: string;
   /** Default: the default Target. */
@@ -197,6 +197,12 @@ export interface RunbookBrief {
 /** POST /api/freeze `{frozen}`: no Turn runs and the Broker refuses everything until it is lifted; Verbs of Operators go on. */
 export interface FreezeRequest {
   readonly frozen: boolean;
+}
+export interface FreezeAnswer {
+  /** null: lifted. */
+  readonly frozen: Frozen | null;
+  /** False when the disk did not confirm it: it holds until the server restarts. */
+  readonly durable: boolean;
 }
 export interface Frozen {
   readonly by: string;

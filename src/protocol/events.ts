@@ -25,7 +25,8 @@ export type EventBody =
       readonly cost_usd?: number;
     }
   | { readonly kind: "error"; readonly error: string }
-  | { readonly kind: "cancelled" }
+  /** `by` is who stopped it; `reason` says more where it was not this Turn that they meant. */
+  | { readonly kind: "cancelled"; readonly reason?: string }
   | { readonly kind: "turn_end"; readonly reason: TurnEndReason }
   /** The server stopped in mid-turn; `unknown` names what may or may not have been carried out. */
   | { readonly kind: "interrupted"; readonly unknown: readonly string[] }

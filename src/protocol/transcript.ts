@@ -74,7 +74,7 @@ export type Entry = Placed &
         readonly settled?: RunbookSettled;
       }
     | { readonly kind: "error"; readonly error: string }
-    | { readonly kind: "cancelled" }
+    | { readonly kind: "cancelled"; readonly reason?: string; readonly by?: string }
     | { readonly kind: "interrupted"; readonly unknown: readonly string[] }
     | {
         readonly kind: "turn_end";
@@ -231,13 +231,12 @@ function apply(draft: Draft, event: StoredEvent): void {
         draft.entries.push(opened);
         return;
       }
-      const begun = replaceLast(
-        draft,
-        "runbook",
-        (entry) => entry.turn === event.turn,
-        (entry) => ({ ...entry, settled: event }),
+      // What was found is read after the commands that found it: the entry moves to its end.
+      const begun = draft.entries.findLastIndex(
+        (entry) => entry.kind === "runbook" && entry.turn === event.turn,
       );
-      if (!begun) draft.entries.push({ ...opened, settled: event });
+      if (begun >= 0) draft.entries.splice(begun, 1);
+      draft.entries.push({ ...opened, settled: event });
       return;
     }
     case "result":
@@ -250,7 +249,12 @@ function apply(draft: Draft, event: StoredEvent): void {
       draft.entries.push({ ...placed, kind: "error", error: event.error });
       return;
     case "cancelled":
-      draft.entries.push({ ...placed, kind: "cancelled" });
+      draft.entries.push({
+        ...placed,
+        kind: "cancelled",
+        ...(event.reason !== undefined && { reason: event.reason }),
+        ...by,
+      });
       return;
     case "interrupted":
       draft.entries.push({ ...placed, kind: "interrupted", unknown: event.unknown });

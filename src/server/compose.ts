@@ -1,30 +1,29 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { repairPreset } from "../../demo/presets.ts";
-import type { ConsoleFacts } from "../protocol/api.ts";
 import type { OperationId } from "../protocol/ids.ts";
 import type { TargetStatus } from "../protocol/targets.ts";
-import { claudeAgent } from "./agent/claude/agent.ts";
+import { composeAgent } from "./agent-side.ts";
 import { createAudit } from "./audit/audit.ts";
-import type { AuditFact } from "./audit/entry.ts";
 import { createAuth } from "./auth/auth.ts";
-import { keepSecret, secretBytes } from "./auth/secret.ts";
+import { createAccounts } from "./broker/accounts.ts";
 import { createBroker } from "./broker/broker.ts";
 import { systemClock, within } from "./clock.ts";
 import type { Config, Problem } from "./config/config.ts";
+import { composeConsole } from "./console.ts";
+import { cookieSecret } from "./cookie-secret.ts";
 import type { Demo } from "./demo.ts";
 import { createApp } from "./http/app.ts";
 import { openControl } from "./http/control.ts";
 import type { Listening } from "./http/listen.ts";
 import { Streams } from "./http/stream.ts";
-import { noticesOf } from "./notices.ts";
 import { createPower, type Power } from "./power/power.ts";
 import { mirrorIn, spoolFolders } from "./power/spool.ts";
-import { bringInSpooled, spooledIn, verbFact } from "./power/spooled.ts";
+import { bringInSpooled, spooledIn } from "./power/spooled.ts";
 import { defaultPresets } from "./presets.ts";
 import { openRecord } from "./record.ts";
+import { loadRunbooks } from "./runbooks/runbooks.ts";
 import { Sessions } from "./sessions/sessions.ts";
 import {
   acceptHostKey,
@@ -43,6 +42,7 @@ import {
 } from "./sides.ts";
 import { keptFolder, nameOf } from "./ssh/runtime-folder.ts";
 import { openSsh } from "./ssh/ssh.ts";
+import { verbAudit } from "./verb-audit.ts";
 import { Watch } from "./watch/watch.ts";
 
 export interface Log {
@@ -73,14 +73,10 @@ export interface Server {
 
 /** Free bytes below which new Turns are refused. */
 const reserveBytes = 64 * 1024 * 1024;
-/** An idle agent process ends after this long, and is resumed by its next Turn. */
-const agentIdleMs = 10 * 60_000;
-/** A request to the model without an answer counts as failed after this long. */
-const apiTimeoutMs = 120_000;
 /** Bringing in what was spooled has so long; then it goes on while the server works. */
 const spooledMs = 1_500;
-/** An audit entry of a Verb that the disk has refused is offered again after this long. */
-const auditAgainMs = 10_000;
+/** Reading whether agents are frozen has so long; until it is known the Broker refuses everything. */
+const freezeMs = 1_000;
 /** Connections that do not end by themselves get this long. */
 const connectionGraceMs = 500;
 
@@ -97,7 +93,6 @@ export async function compose({
   agentEnv,
 }: ComposeDeps): Promise<Server> {
   const clock = systemClock;
-  const startedAt = clock.now().toISOString();
   const report = (error: unknown) => log.error(error, "the server failed at something");
   const defaultTarget = config.targets[0]?.name ?? "devvm";
 
@@ -156,43 +151,43 @@ export async function compose({
   if (openInTime) await takeUp();
   else void record.opened.then(takeUp);
 
-  const model = modelChoice(config, demo);
-  const definition = readDefinition(config.agent.definitionPath);
-  const agent = claudeAgent({
-    clock,
-    sessionsDir: config.sessionsDir,
-    isolation: config.isolation,
-    instructions: definition.text,
-    ...(config.agent.claudePath !== null && { claudePath: config.agent.claudePath }),
-    model: config.agent.model ?? undefined,
-    endpoint: model.endpoint,
-    env: agentEnv,
-    agentsWarmMax: config.agent.warmMax,
-    idleMs: agentIdleMs,
-    apiTimeoutMs,
-    silenceMs: config.agent.silenceTimeoutSeconds * 1000,
-    turnTimeoutMs: config.agent.turnTimeoutSeconds * 1000,
-  });
-  const agentProblem = () => config.agent.problem ?? definition.problem ?? model.problem() ?? agent.problem();
-
+  const agentSide = composeAgent({ config, demo, clock, env: agentEnv });
+  const { agent, model, modelWatch } = agentSide;
+  const accounts = createAccounts({ ssh, clock });
   const broker = createBroker({
     ssh,
     power,
+    store,
     clock,
     newId: randomUUID,
     runtimeName,
     newToken: () => randomBytes(32).toString("base64url"),
     targets: config.targets.map(brokerTarget),
+    standing: accounts.standing,
     log: (text) => log.warn(text),
   });
+  // A freeze outlives the server; while it is not read the Broker refuses everything.
+  const frozenRead = record.opened.then(() => broker.freeze.load()).catch(report);
+  if (openInTime) await within(clock, freezeMs, frozenRead);
+
+  const { runbooks, problems: runbookProblems } = await loadRunbooks({
+    folder: join(root, "runbooks"),
+    further: config.runbooks,
+    clock,
+  });
+  for (const { option, mend } of runbookProblems) log.warn(`${option}: ${mend}`);
   const sessions = await Sessions.open({
     store,
     clock,
-    agent: { ...agent, problem: agentProblem },
+    agent,
     newTurnId: randomUUID,
     newSessionId: randomUUID,
     openDoor: (session) => broker.open(session),
     mode: () => config.mode,
+    freeze: broker.freeze,
+    runbooks,
+    operation: (id) => power.get(id),
+    targets: config.targets.map(({ name }) => name),
     limits: { turnsAtOnceMax: config.agent.maxConcurrentTurns, reserveBytes },
     report,
   });
@@ -212,52 +207,43 @@ export async function compose({
     }),
     onChange: (all) => streams.targetsChanged(all),
   });
-  const unaudited = new Map<OperationId, () => void>();
-  /** Offered until the disk takes it; until then the Operation stays in the spool, whose bringing in would audit it. */
-  const auditVerb = async (id: OperationId, fact: AuditFact) => {
-    while (!(await audit.record(fact)))
-      await new Promise<void>((resolve) => clock.after(auditAgainMs, resolve));
-    unaudited.get(id)?.();
-    unaudited.delete(id);
-  };
+  const page = composeConsole({
+    config,
+    agentSide,
+    broker,
+    sessions,
+    presets: [...(config.presets ?? defaultPresets), ...(demo ? [repairPreset] : [])],
+    runbooks: () => runbooks.list(),
+    model: () => modelWatch.now(),
+    targets: () => watch.statuses(),
+    standing: () => ({
+      problems: [...problems, ...runbookProblems],
+      storeProblem: record.problem(),
+      accountProblems: accounts.problems(),
+      keyProblem: config.targets.length > 0 ? ssh.problem() : null,
+      demo: demo && { modelInUse: model.inUse(), hasCredential: model.hasCredential },
+    }),
+  });
+  const audited = verbAudit({ audit, clock, mirror });
   const streams = new Streams({
     store,
     clock,
     keepaliveMs: config.sseKeepaliveSeconds * 1000,
     targets: () => watch.statuses(),
+    console: () => page.now(),
     report,
   });
+  broker.approvals.watch(() => streams.consoleChanged());
+  broker.freeze.watch(() => streams.consoleChanged());
+  modelWatch.watch(() => streams.consoleChanged());
   ssh.hostKeys.watch(() => watch.changed());
   power.watch((news) => {
     streams.operationChanged(news);
     if (news.output !== undefined) return;
     watch.changed();
-    const { id } = news.operation;
-    // From the asking on: whatever ends this process before the audit entry is on disk, the next one writes it.
-    if (mirror !== undefined && !unaudited.has(id)) unaudited.set(id, mirror.keep(id, null));
-    const fact = verbFact(news.operation);
-    if (fact === null) return;
-    void auditVerb(id, fact);
-    watch.lookNow(news.operation.target);
+    if (audited(news.operation)) watch.lookNow(news.operation.target);
   });
 
-  const presets = [...(config.presets ?? defaultPresets), ...(demo ? [repairPreset] : [])];
-  const facts = (): Omit<ConsoleFacts, "actor"> => ({
-    version: version(),
-    mode: config.mode,
-    isolation: { kind: agent.isolation, says: "" },
-    agent_problem: agentProblem(),
-    presets,
-    targets: watch.statuses(),
-    notices: noticesOf({
-      problems,
-      storeProblem: record.problem(),
-      keyProblem: config.targets.length > 0 ? ssh.problem() : null,
-      demo: demo && { modelInUse: model.inUse(), hasCredential: model.hasCredential },
-    }),
-    runbooks: [],
-    now: { frozen: null, model: { state: "unknown", since: startedAt, detail: "" }, approvals: [] },
-  });
   const app = createApp({
     auth,
     audit,
@@ -268,12 +254,15 @@ export async function compose({
     clock,
     newKey: randomUUID,
     defaultTarget,
-    facts,
+    facts: () => page.facts(),
+    pendingApprovals: () => page.pendingApprovals(),
+    approvals: broker.approvals,
+    freeze: broker.freeze,
     targets: () => watch.statuses(),
     actions: demo
       ? new Map([
           ["wedge", () => demo.act("wedge")],
-          ["use-model", async () => model.useOwn()],
+          ["use-model", async () => agentSide.useOwnModel()],
         ])
       : new Map(),
     pageFolder: join(root, "dist/web"),
@@ -293,11 +282,13 @@ export async function compose({
     return null;
   });
   watch.start();
+  modelWatch.start();
 
   return {
     mintLink: () => auth.mintLink(),
     async close() {
       watch.close();
+      modelWatch.close();
       // Each has its share of the time that the whole may take; what hangs is left, and settled at the next start.
       const step = (ms: number, ...ends: Promise<unknown>[]) => within(clock, ms, Promise.all(ends));
       await step(1_500, sessions.close());
@@ -308,47 +299,6 @@ export async function compose({
       await step(500, ssh.close(), demo?.close() ?? Promise.resolve());
       await step(800, store.close());
     },
-  };
-}
-
-/** A copy in memory serves while the data directory (null) hangs: then nobody is signed out by a disk. */
-function cookieSecret(dataDir: string | null, kept: string | null, log: Log): Buffer {
-  const keepIn = (folder: string) =>
-    keepSecret({ dataDir: folder, random: randomBytes, onTrouble: (sentence) => log.warn(sentence) });
-  if (dataDir === null) return kept === null ? randomBytes(secretBytes) : keepIn(kept);
-  const secret = keepIn(dataDir);
-  if (kept !== null) writeFileSync(join(kept, "cookie-secret"), secret, { mode: 0o600 });
-  return secret;
-}
-
-/** Who the agent is. Without it no Turn is run; everything else goes on. */
-function readDefinition(path: string): { readonly text: string; readonly problem: string | null } {
-  try {
-    return { text: readFileSync(path, "utf8"), problem: null };
-  } catch (error) {
-    const why = (error as Error).message;
-    return {
-      text: "",
-      problem: `The agent's definition cannot be read (${why}), so no turn is run. Mend BREAKGLASS_AGENT and restart. Power and state work.`,
-    };
-  }
-}
-
-/** Where the model is. The demo begins with the stand-in, and takes the Operator's credential only when told to. */
-function modelChoice({ agent }: Config, demo: Demo | null) {
-  const { credentials } = agent;
-  const hasCredential = "ANTHROPIC_API_KEY" in credentials || "CLAUDE_CODE_OAUTH_TOKEN" in credentials;
-  const standIn = demo && { ANTHROPIC_BASE_URL: demo.modelUrl, ANTHROPIC_API_KEY: "the-stand-in-wants-none" };
-  let own = standIn === null;
-  return {
-    hasCredential,
-    inUse: () => (own ? ("own" as const) : ("stand-in" as const)),
-    useOwn: () => void (own = own || hasCredential),
-    endpoint: () => ({ env: own || standIn === null ? credentials : standIn }),
-    problem: () =>
-      own && !hasCredential && agent.claudePath === null
-        ? "No model is configured, so the agent cannot answer. Set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN and restart. The power sheet works without it."
-        : null,
   };
 }
 
@@ -370,9 +320,4 @@ function demoKeys({ guest, hypervisor }: Demo, target: string): PinnedKeys {
     [observeAlias(target)]: guest.hostKey,
     [powerAlias(target)]: hypervisor.hostKey,
   };
-}
-
-function version(): string {
-  const text = readFileSync(join(root, "package.json"), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
 }

@@ -7,14 +7,23 @@ export interface Standing {
   readonly storeProblem: string | null;
   /** null also when no Target needs a key. */
   readonly keyProblem: string | null;
+  /** Accounts that were seen to be more than they should. */
+  readonly accountProblems: readonly string[];
   readonly demo: { readonly modelInUse: "stand-in" | "own"; readonly hasCredential: boolean } | null;
 }
 
-export function noticesOf({ problems, storeProblem, keyProblem, demo }: Standing): readonly Notice[] {
+export function noticesOf({
+  problems,
+  storeProblem,
+  keyProblem,
+  accountProblems,
+  demo,
+}: Standing): readonly Notice[] {
   const notices: Notice[] = [];
   const warn = (id: string, text: string) => notices.push({ id, level: "warning", text });
   if (storeProblem !== null) warn("store", `Nothing is recorded: ${storeProblem} Verbs work.`);
   if (keyProblem !== null) warn("key", keyProblem);
+  for (const [at, problem] of accountProblems.entries()) warn(`account-${at}`, problem);
   for (const { option, mend } of problems) warn(`config-${option}`, `${option}: ${mend}`);
   if (demo !== null) notices.push(...demoNotices(demo));
   return notices;

@@ -128,7 +128,6 @@ function demoConfig(config: Config, demo: Demo): Config {
     dataDir: join(config.dataDir, "demo"),
     sessionsDir: join(config.dataDir, "demo", "sessions"),
     keyPath: demo.privateKeyPath,
-    mode: "autonomous",
     targets: [
       {
         name: "devvm",

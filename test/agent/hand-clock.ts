@@ -3,6 +3,8 @@ import type { Clock } from "../../src/server/clock.ts";
 /** Time that passes only when the test says so. */
 export interface HandClock extends Clock {
   advance(ms: number): void;
+  /** Milliseconds until the next callback is due; undefined: none is. */
+  next(): number | undefined;
 }
 
 export function handClock(): HandClock {
@@ -15,6 +17,7 @@ export function handClock(): HandClock {
       due.add(timer);
       return () => void due.delete(timer);
     },
+    next: () => (due.size === 0 ? undefined : Math.min(...[...due].map(({ at }) => at)) - now),
     advance(ms) {
       const until = now + ms;
       for (;;) {

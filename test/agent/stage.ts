@@ -3,15 +3,22 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { randomUUID } from "node:crypto";
-import type { AgentEvent, AgentNews, BrokerDoor, TurnEnd } from "../../src/server/agent/agent.ts";
+import type {
+  AgentEvent,
+  AgentNews,
+  BrokerDoor,
+  TurnEnd,
+  TurnRequest,
+} from "../../src/server/agent/agent.ts";
 import {
   claudeAgent,
   type ClaudeAgent,
   type ClaudeAgentOptions,
 } from "../../src/server/agent/claude/agent.ts";
 import { openRunner } from "../../src/server/agent/runner/runner.ts";
+import type { IsolationChoice } from "../../src/server/config/config.ts";
 import { systemClock } from "../../src/server/clock.ts";
-import type { SessionId } from "../../src/protocol/ids.ts";
+import type { SessionId, TurnId } from "../../src/protocol/ids.ts";
 import { startModel, type Model } from "../../demo/model/server.ts";
 import type { Asked, Script } from "../../demo/model/script.ts";
 
@@ -35,6 +42,8 @@ interface Play {
   readonly agent?: ClaudeAgent;
   readonly session?: SessionId;
   readonly resume?: string;
+  readonly turn?: TurnId;
+  readonly after?: TurnRequest["after"];
   readonly digest?: string;
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: AgentEvent) => void | Promise<void>;
@@ -47,12 +56,21 @@ export interface Played {
   readonly news: AgentNews[];
 }
 
-export interface StageOptions extends Partial<ClaudeAgentOptions> {
+export interface StageOptions extends Omit<Partial<ClaudeAgentOptions>, "isolation"> {
+  /** A word stands for the choice of this kind. */
+  readonly isolation?: IsolationChoice | "auto" | "bubblewrap" | "none";
   readonly script: Script;
   readonly busy?: () => boolean;
+  readonly waiting?: () => boolean;
 }
 
-export async function openStage({ script, busy, ...changed }: StageOptions): Promise<Stage> {
+export async function openStage({
+  script,
+  busy,
+  waiting,
+  isolation = isolations[0]!,
+  ...changed
+}: StageOptions): Promise<Stage> {
   const root = mkdtempSync(join(tmpdir(), "bg-agent-"));
   const asked: Asked[] = [];
   const bodies: string[] = [];
@@ -63,11 +81,11 @@ export async function openStage({ script, busy, ...changed }: StageOptions): Pro
       bodies.push(JSON.stringify(body));
     },
   });
-  const door = await dummyDoor(root, busy ?? (() => false));
+  const door = await dummyDoor(root, { busy: busy ?? (() => false), waiting: waiting ?? (() => false) });
   const options: ClaudeAgentOptions = {
     clock: systemClock,
     sessionsDir: join(root, "sessions"),
-    isolation: isolations[0]!,
+    isolation: typeof isolation === "string" ? { kind: isolation } : isolation,
     instructions: "You are a test.",
     endpoint: () => ({ env: { ANTHROPIC_BASE_URL: model.url, ANTHROPIC_API_KEY: "dummy" } }),
     agentsWarmMax: 4,
@@ -75,6 +93,8 @@ export async function openStage({ script, busy, ...changed }: StageOptions): Pro
     apiTimeoutMs: 60_000,
     silenceMs: 60_000,
     turnTimeoutMs: 120_000,
+    modelCallsMax: 100,
+    outputCharsMax: 16 * 1024 * 1024,
     ...changed,
   };
   const agents: ClaudeAgent[] = [];
@@ -99,7 +119,8 @@ export async function openStage({ script, busy, ...changed }: StageOptions): Pro
       const news: AgentNews[] = [];
       const end = await (how.agent ?? agent).turn({
         session: how.session ?? session,
-        turn: randomUUID(),
+        turn: how.turn ?? randomUUID(),
+        after: how.after,
         prompt,
         model: undefined,
         resume: how.resume,
@@ -127,19 +148,22 @@ export async function openStage({ script, busy, ...changed }: StageOptions): Pro
 }
 
 /** A socket that accepts and says nothing, and an `ssh` that repeats its arguments. */
-async function dummyDoor(root: string, busy: () => boolean): Promise<BrokerDoor & { close(): void }> {
+async function dummyDoor(
+  root: string,
+  says: Pick<BrokerDoor, "busy" | "waiting">,
+): Promise<BrokerDoor & { close(): void }> {
   const binDir = join(root, "bin");
   mkdirSync(binDir);
   writeFileSync(join(binDir, "ssh"), '#!/bin/sh\necho "ssh got: $*"\n', { mode: 0o755 });
   const socketPath = join(root, "broker.sock");
   const server = createServer((socket) => socket.end("hello from the broker\n"));
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
-  return { socketPath, token: "token-of-this-session", binDir, busy, close: () => void server.close() };
+  return { socketPath, token: "token-of-this-session", binDir, ...says, close: () => void server.close() };
 }
 
 /** What can be tried on this machine. In CI a missing bubblewrap is a failure, elsewhere a test less. */
 export const isolations: ("bubblewrap" | "none")[] = await (async () => {
-  const runner = openRunner({ isolation: "bubblewrap", sessionsDir: tmpdir(), readable: [] });
+  const runner = openRunner({ isolation: { kind: "bubblewrap" }, sessionsDir: tmpdir(), readable: [] });
   return (await runner.problem()) === null || process.env["CI"] === "true"
     ? ["bubblewrap", "none"]
     : ["none"];

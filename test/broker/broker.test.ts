@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { BrokerEvent, Door } from "../../src/server/broker/broker.ts";
-import { encode, frame } from "../../src/server/broker/frames.ts";
+import { frame } from "../../src/server/broker/frames.ts";
+import { encode } from "../../src/server/process/frames.ts";
 import { saw } from "../power/stage.ts";
 import { brokerStage, shim, startShim, type BrokerStage } from "./stage.ts";
 
@@ -105,40 +106,7 @@ test("what cannot be done is refused with a plain sentence, and recorded as refu
   expect(stage.events.length).toBe(9);
 });
 
-test.each([
-  ["observe", [0, "observer"], 255, 255],
-  ["supervised", [0, "observer"], 255, 255],
-  ["autonomous", [0, "rescue"], 0, 0],
-] as const)(
-  "in %s mode accounts and verbs are as the table says",
-  async (mode, [plainCode, account], rootCode, stopCode) => {
-    stage.mode = mode;
-    expect((await shim(stage.door, ["devvm", "echo plain"])).code).toBe(plainCode);
-    expect(settled()[0]).toMatchObject({ account });
-    const root = await shim(stage.door, ["root@devvm", "echo root"]);
-    expect(root.code).toBe(rootCode);
-    if (rootCode === 255) expect(root.stderr).toContain("approvals are not built yet");
-    const status = shim(stage.door, ["pve", "status"]);
-    (await stage.hypervisor.next()).answer({ stdout: "status: running\n" });
-    expect(await status).toMatchObject({ code: 0, stdout: Buffer.from("status: running\n") });
-    const stop = shim(stage.door, ["devvm-power", "stop"]);
-    if (stopCode === 0) (await stage.hypervisor.next()).answer({ stdout: saw("stopped") });
-    expect((await stop).code).toBe(stopCode);
-  },
-);
-
-test("where only a privileged account exists, commands run in autonomous mode alone", async () => {
-  await stage.close();
-  stage = await brokerStage({ unprivileged: false });
-  expect(await shim(stage.door, ["devvm", "true"])).toMatchObject({
-    code: 255,
-    stderr: expect.stringContaining("BREAKGLASS_OBSERVE_USER"),
-  });
-  stage.mode = "autonomous";
-  expect((await shim(stage.door, ["devvm", "true"])).code).toBe(0);
-});
-
-test("a Verb is an operation of the session, its output streams, and agents have two within an hour", async () => {
+test("a Verb is an operation of the session, and its output streams", async () => {
   stage.mode = "autonomous";
   for (const verb of ["cycle", "start"] as const) {
     const ran = shim(stage.door, ["pve", verb]);
@@ -154,8 +122,6 @@ test("a Verb is an operation of the session, its output streams, and agents have
     { kind: "operation", phase: "settled", verb: "start" },
   ]);
   expect(stage.power.history("devvm").map(({ by }) => by)).toEqual(["agent", "agent"]);
-  const third = await shim(stage.door, ["pve", "cycle"]);
-  expect(third).toMatchObject({ code: 255, stderr: expect.stringContaining("within an hour") });
   const forensics = shim(stage.door, ["pve", "forensics"]);
   (await stage.hypervisor.next()).answer({ stdout: "evidence\n" });
   expect((await forensics).code).toBe(0);
@@ -220,19 +186,25 @@ test("after the door was closed nothing answers, and the shim says so", async ()
   });
 });
 
-test("many commands at once each get their own answer", async () => {
-  const ran = await Promise.all(
-    Array.from({ length: 20 }, (_, n) => shim(stage.door, ["devvm", `echo ${n}; exit ${n}`])),
+test("eight commands at once each get their own answer, and a ninth is told to wait", async () => {
+  const go = join(stage.dir, "go");
+  const running = Array.from({ length: 8 }, (_, n) =>
+    shim(stage.door, ["devvm", `echo ${n}; while [ ! -e ${go} ]; do sleep 0.1; done; exit ${n}`]),
   );
+  await expect.poll(() => stage.events.length, { timeout: 50_000 }).toBe(8);
+  const ninth = await shim(stage.door, ["devvm", "true"]);
+  expect(ninth).toMatchObject({ code: 255, stderr: expect.stringContaining("wait until some have ended") });
+  writeFileSync(go, "");
+  const ran = await Promise.all(running);
   expect(ran.map(({ code, stdout }) => `${code} ${text(stdout)}`)).toEqual(
-    Array.from({ length: 20 }, (_, n) => `${n} ${n}\n`),
+    Array.from({ length: 8 }, (_, n) => `${n} ${n}\n`),
   );
   const started = stage.events.filter((event) => event.kind === "exec" && event.phase === "started");
-  expect(new Set(started.map((event) => "n" in event && event.n)).size).toBe(20);
+  expect(new Set(started.map((event) => "n" in event && event.n)).size).toBe(8);
 });
 
-test("50 MB for a slow reader arrive whole without being held in memory", async () => {
-  const child = startShim(stage.door, "ssh", ["devvm", "head -c 50000000 /dev/zero"]);
+test("150 MB for a slow reader arrive whole without being held in memory", async () => {
+  const child = startShim(stage.door, "ssh", ["devvm", "head -c 150000000 /dev/zero"]);
   child.stdin!.end();
   // Nobody reads yet: the command has to stop in its pipe.
   let bytes = 0;
@@ -245,10 +217,10 @@ test("50 MB for a slow reader arrive whole without being held in memory", async 
     most = Math.max(most, process.memoryUsage().rss);
   }
   expect(await ended).toBe(0);
-  expect(bytes).toBe(50_000_000);
-  expect(most - before).toBeLessThan(40_000_000);
+  expect(bytes).toBe(150_000_000);
+  expect(most - before).toBeLessThan(75_000_000);
   const [event] = settled();
-  expect(event).toMatchObject({ bytes: 50_000_000, cut: { bytes: 50_000_000, whole: null } });
+  expect(event).toMatchObject({ bytes: 150_000_000, cut: { bytes: 150_000_000, whole: null } });
   expect("excerpt" in event! && event.excerpt.length).toBeLessThan(20_000);
 });
 
@@ -262,7 +234,7 @@ test("an excerpt keeps the beginning and the end, in whole characters", async ()
   expect(event.excerpt).toContain("bytes left out");
 });
 
-test("when the agent goes away the end is truthfully unknown", async () => {
+test("when the agent goes away its command is ended on the guest", async () => {
   const mark = join(stage.dir, "alive");
   const child = startShim(stage.door, "ssh", [
     "devvm",
@@ -272,7 +244,7 @@ test("when the agent goes away the end is truthfully unknown", async () => {
   expect(stage.door.busy()).toBe(true);
   child.kill("SIGKILL");
   const event = await recorded({ kind: "exec", phase: "settled" });
-  expect(event).toMatchObject({ end: { kind: "unknown" } });
+  expect(event).toMatchObject({ end: { kind: "ended" } });
   expect(readFileSync(mark, "utf8")).toBe("yes\n");
   await expect.poll(() => stage.door.busy()).toBe(false);
 });
@@ -286,7 +258,7 @@ test("the end of a turn ends what still runs on guests, and waits for the record
   child.stderr!.resume();
   await new Promise((resolve) => child.stdout!.once("data", resolve));
   await stage.door.endTurn();
-  expect(settled()).toMatchObject([{ end: { kind: "unknown" } }]);
+  expect(settled()).toMatchObject([{ end: { kind: "ended" } }]);
   expect(stage.door.busy()).toBe(false);
   child.stdout!.resume();
   expect(await code).toBe(255);
@@ -384,5 +356,5 @@ test("a reader that closes early ends the command", async () => {
   await new Promise((resolve) => child.stdout!.once("data", resolve));
   child.stdout!.destroy();
   await new Promise((resolve) => child.once("exit", resolve));
-  expect(await recorded({ kind: "exec", phase: "settled" })).toMatchObject({ end: { kind: "unknown" } });
+  expect(await recorded({ kind: "exec", phase: "settled" })).toMatchObject({ end: { kind: "ended" } });
 });

@@ -27,7 +27,7 @@ test("with nothing set there are the defaults, no machine, and no credential tha
     targets: [],
     keyPath: null,
     mode: "supervised",
-    isolation: "auto",
+    isolation: { kind: "auto" },
     verbTimeoutSeconds: 600,
     sseKeepaliveSeconds: 15,
     auth: { tokens: [], trustedProxies: [], proxySecret: null, edgeHeader: "X-authentik-username" },
@@ -100,7 +100,7 @@ test("a deployment that sets everything gets everything", async () => {
       problem: null,
     },
     mode: "autonomous",
-    isolation: "none",
+    isolation: { kind: "none" },
     verbTimeoutSeconds: 300,
     sseKeepaliveSeconds: 0.5,
     auth: { tokens: [{ name: "api", scope: "operate" }], proxySecret: secret },
@@ -226,6 +226,10 @@ test.each<[string, Environment]>([
   ["BREAKGLASS_MODEL", { BREAKGLASS_MODEL: "a\nb" }],
   ["BREAKGLASS_MODE", { BREAKGLASS_MODE: "Autonomous" }],
   ["BREAKGLASS_ISOLATION", { BREAKGLASS_ISOLATION: "no" }],
+  ["BREAKGLASS_ISOLATION", { BREAKGLASS_ISOLATION: "account:" }],
+  ["BREAKGLASS_ISOLATION", { BREAKGLASS_ISOLATION: "account:-u0" }],
+  ["BREAKGLASS_ISOLATION", { BREAKGLASS_ISOLATION: "runner:relative.sock" }],
+  ["BREAKGLASS_ISOLATION", { BREAKGLASS_ISOLATION: `runner:/${"x".repeat(110)}` }],
   ["BREAKGLASS_MAX_CONCURRENT_TURNS", { BREAKGLASS_MAX_CONCURRENT_TURNS: "1.5" }],
   ["BREAKGLASS_MAX_CONCURRENT_TURNS", { BREAKGLASS_MAX_CONCURRENT_TURNS: "33" }],
   ["BREAKGLASS_TURN_TIMEOUT_SECONDS", { BREAKGLASS_TURN_TIMEOUT_SECONDS: "-1" }],
@@ -238,7 +242,7 @@ test.each<[string, Environment]>([
   expect(told(problems)).toEqual([{ option, stops: false }]);
   expect(config?.agent.problem).toContain(option);
   expect(config?.mode).toBe(option === "BREAKGLASS_MODE" ? "observe" : "supervised");
-  expect(config?.isolation).toBe("auto");
+  expect(config?.isolation).toEqual({ kind: "auto" });
 });
 
 test.each(["0", "0x10", "1e9", "NaN", "", "10s", "٣", "3601", "99999999999999999999"])(
@@ -332,4 +336,14 @@ test("whatever stands in the environment, it is told and never thrown", async ()
     }),
     { numRuns: 500 },
   );
+});
+
+test.each([
+  ["bubblewrap", { kind: "bubblewrap" }],
+  ["account:breakglass-agent", { kind: "account", account: "breakglass-agent" }],
+  ["runner:/run/agent/../agent.sock", { kind: "runner", socketPath: "/run/agent.sock" }],
+])("BREAKGLASS_ISOLATION=%s is understood", async (value, isolation) => {
+  const { config, problems } = await read({ ...good, BREAKGLASS_ISOLATION: value });
+  expect(problems).toEqual([]);
+  expect(config?.isolation).toEqual(isolation);
 });

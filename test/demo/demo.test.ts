@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
@@ -121,6 +122,42 @@ it("carries a cycle out although whoever asked for it is gone", async () => {
   asking.kill("SIGKILL");
   await once(asking, "exit");
   await answersAgain(before.stdout);
+});
+
+it("takes what comes in on stdin: a script, a file, nothing", async () => {
+  const as = demo.ready.guest.observeUser;
+  expect(await demo.guest("bash -s", as, "hostname\nid -un\n")).toMatchObject({
+    code: 0,
+    stdout: "devvm\nobserve\n",
+  });
+  expect(await demo.guest('exec "$SHELL"', as, "hostname\n")).toMatchObject({ stdout: "devvm\n" });
+  expect(await demo.guest("cat > /tmp/notes", "root", "kept\n")).toMatchObject({ code: 0, stderr: "" });
+  expect((await demo.guest("cat /tmp/notes", as)).stdout).toBe("kept\n");
+  expect((await demo.guest("uptime", as, "x".repeat(300_000))).code).toBe(0);
+  expect(await demo.guest("wc -c", as, "x".repeat(2_000_000))).toMatchObject({
+    code: 125,
+    stderr: expect.stringContaining("at most 1048576 bytes"),
+  });
+});
+
+it("ends what runs under a mark, all of it and nothing else", async () => {
+  const [one, other] = [randomUUID(), randomUUID()];
+  const sleeping = (mark: string) =>
+    demo.guest(`export BREAKGLASS_EXEC=${mark}\necho x > /tmp/${mark}; sleep 600; echo woken`);
+  const [first, second] = [sleeping(one), sleeping(other)];
+  for (const mark of [one, other])
+    await eventually(
+      () => demo.guest(`cat /tmp/${mark}`),
+      ({ code }) => code === 0,
+    );
+  const endThere = (mark: string) =>
+    demo.guest(`exec /bin/sh -s breakglass-end-there ${mark} 5 1`, demo.ready.guest.observeUser, "true\n");
+  const left = { code: 0, stdout: "breakglass: nothing is left\n", stderr: "" };
+  expect(await endThere(one)).toEqual(left);
+  expect(await first).toMatchObject({ code: 255, stdout: "" });
+  expect(await Promise.race([second, demo.guest("echo goes on")])).toMatchObject({ stdout: "goes on\n" });
+  expect(await endThere(other)).toEqual(left);
+  expect((await second).code).toBe(255);
 });
 
 it("lets in one key, three accounts, and commands only", async () => {

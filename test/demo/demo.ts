@@ -23,16 +23,27 @@ export async function spawnDemo() {
     });
     void exit.then((code) => reject(new Error(`the demo ended with ${code} before it was ready`)));
   });
-  const ssh = (port: number, user: string, words: readonly string[], options: readonly string[] = []) =>
-    run("ssh", [...sshOptions(ready), ...options, "-p", String(port), "-l", user, "127.0.0.1", ...words]);
+  const ssh = (
+    port: number,
+    user: string,
+    words: readonly string[],
+    options: readonly string[] = [],
+    input = "",
+  ) =>
+    run(
+      "ssh",
+      [...sshOptions(ready), ...options, "-p", String(port), "-l", user, "127.0.0.1", ...words],
+      {},
+      input,
+    );
   return {
     child,
     exit,
     ready,
     dir: dirname(ready.controlPath),
     /** With ssh's own patience: a wedged machine is given up after two seconds. */
-    guest: (command: string, user = ready.guest.user) =>
-      ssh(ready.guest.port, user, [command], ["-o", "ConnectTimeout=2"]),
+    guest: (command: string, user = ready.guest.user, input = "") =>
+      ssh(ready.guest.port, user, [command], ["-o", "ConnectTimeout=2"], input),
     host: (command: string) => ssh(ready.hypervisor.port, ready.hypervisor.user, [command]),
     ssh,
     control: (request: unknown) => control(ready.controlPath, request),
@@ -60,11 +71,15 @@ export function run(
   file: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  input = "",
 ): Promise<Ended> {
   const child = spawn(file, args, {
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe"],
     env: { PATH: "/usr/bin:/bin", LC_ALL: "C", ...env },
   });
+  // Whoever wants none of it closes its end.
+  child.stdin.on("error", () => {});
+  child.stdin.end(input);
   let stdout = "";
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));

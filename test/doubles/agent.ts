@@ -6,7 +6,7 @@ export function scriptedAgent(
 ): Agent & { readonly released: string[] } {
   const released: string[] = [];
   return {
-    isolation: "none",
+    isolation: () => ({ kind: "none", says: "Not confined." }),
     problem: () => null,
     turn,
     release: async (session) => void released.push(session),

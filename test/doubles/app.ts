@@ -1,21 +1,25 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { createHash } from "node:crypto";
 import { onTestFinished } from "vitest";
-import type { ConsoleFacts, Notice } from "../../src/protocol/api.ts";
+import type { ConsoleFacts, ConsoleNow, Mode, Notice } from "../../src/protocol/api.ts";
 import type { TargetStatus } from "../../src/protocol/targets.ts";
 import type { Agent } from "../../src/server/agent/agent.ts";
 import { createAudit } from "../../src/server/audit/audit.ts";
 import { createAuth } from "../../src/server/auth/auth.ts";
-import { systemClock } from "../../src/server/clock.ts";
+import type { Approvals } from "../../src/server/broker/approvals.ts";
+import type { Freeze } from "../../src/server/broker/freeze.ts";
+import { systemClock, type Clock } from "../../src/server/clock.ts";
 import { createApp } from "../../src/server/http/app.ts";
 import type { HostKeyRoutesDeps } from "../../src/server/http/routes/host-keys.ts";
 import { listen } from "../../src/server/http/listen.ts";
 import { Streams } from "../../src/server/http/stream.ts";
 import type { Hypervisor } from "../../src/server/power/hypervisor.ts";
 import { createPower, type Power } from "../../src/server/power/power.ts";
+import type { Runbooks } from "../../src/server/runbooks/runbooks.ts";
 import type { SessionLimits } from "../../src/server/sessions/limits.ts";
+import type { SessionDeps } from "../../src/server/sessions/session.ts";
 import type { Store } from "../../src/server/store/store.ts";
-import { openSessions, scratchStore } from "./sessions.ts";
+import { HandFreeze, openSessions, scratchStore } from "./sessions.ts";
 
 export const token = "a-token-that-is-long-enough-to-pass";
 /** May only look. */
@@ -33,6 +37,14 @@ export async function startApp(options: {
   readonly acceptHostKey?: HostKeyRoutesDeps["acceptHostKey"];
   readonly targets?: (power: Power) => readonly TargetStatus[];
   readonly notices?: readonly Notice[];
+  readonly approvals?: Approvals;
+  readonly freeze?: Pick<Freeze, "now" | "set" | "watch">;
+  readonly openDoor?: SessionDeps["openDoor"];
+  /** The configured one. */
+  readonly mode?: Mode;
+  readonly runbooks?: Runbooks;
+  /** Of the Sessions. */
+  readonly clock?: Clock;
 }) {
   const clock = systemClock;
   const store = options.store ?? (await scratchStore());
@@ -66,17 +78,37 @@ export async function startApp(options: {
     log: report,
   });
   await power.recover();
-  const sessions = await openSessions(store, options.agent, {
-    ...(options.limits && { limits: options.limits }),
+  const freeze = options.freeze ?? new HandFreeze();
+  const sessions = await openSessions(store, options.agent, { ...options, freeze, report });
+  const pendingApprovals = () =>
+    (options.approvals?.pending() ?? []).map((each) => ({
+      ...each,
+      session_name: sessions.summary(each.session_id)?.name ?? "",
+    }));
+  const now = (): ConsoleNow => ({
+    frozen: freeze.now(),
+    model: { state: "unknown", since: "2026-01-01T00:00:00.000Z", detail: "" },
+    approvals: pendingApprovals(),
+  });
+  const streams = new Streams({
+    store,
+    clock,
+    keepaliveMs: 60_000,
+    targets: () => [],
+    console: now,
     report,
   });
-  const streams = new Streams({ store, clock, keepaliveMs: 60_000, targets: () => [], report });
+  freeze.watch(() => streams.consoleChanged());
+  options.approvals?.watch(() => streams.consoleChanged());
   const app = createApp({
     auth,
     audit: createAudit({ store, clock, onLoss: (_, reason) => report(reason) }),
     sessions,
     streams,
     store,
+    pendingApprovals,
+    approvals: options.approvals ?? { decide: async () => ({ kind: "none" }) },
+    freeze,
     power,
     clock,
     newKey: randomUUID,

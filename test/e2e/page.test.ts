@@ -23,7 +23,7 @@ async function arrive(size: Size, server?: RunningServer) {
 }
 
 /** The heading under which the stand-in's last answer of a Turn ends. */
-const answered = (page: Page) => page.locator("strong", { hasText: "Stands now" });
+const answered = (page: Page) => page.locator("strong", { hasText: "Now:" });
 const preset = (page: Page, name: string) =>
   page.getByRole("button", { name: new RegExp(`^${name}`) }).first();
 
@@ -111,16 +111,21 @@ describe.each(["phone", "desk"] as const)("on a %s", (size) => {
   );
 });
 
-test("Repair repairs: the disk has room and the unit runs", { timeout: 240_000 }, async () => {
-  const { page, shot } = await arrive("phone");
-  await preset(page, "Repair").click();
-  await answered(page).waitFor({ timeout: 120_000 });
-  await shot("7-repaired");
-  await preset(page, "Triage").click();
-  await expect.poll(() => answered(page).count(), { timeout: 120_000 }).toBe(2);
-  const last = page.locator(".entry", { has: answered(page) }).last();
-  expect(await last.innerText()).not.toContain("100% full");
-});
+test(
+  "Repair in autonomous mode repairs by itself: the disk has room and the unit runs",
+  { timeout: 240_000 },
+  async () => {
+    const server = await startServer({ env: { BREAKGLASS_MODE: "autonomous" } });
+    const { page, shot } = await arrive("phone", server);
+    await preset(page, "Repair").click();
+    await answered(page).waitFor({ timeout: 120_000 });
+    await shot("7-repaired");
+    await preset(page, "Triage").click();
+    await expect.poll(() => answered(page).count(), { timeout: 120_000 }).toBe(2);
+    const last = page.locator(".entry", { has: answered(page) }).last();
+    expect(await last.innerText()).not.toContain("100% full");
+  },
+);
 
 test(
   "free text is answered plainly: no model is configured, and how to configure one",

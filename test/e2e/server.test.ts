@@ -78,7 +78,7 @@ test(
     const { stream, ask } = await beginTurn(server, "Triage");
     await stream.until((each) => kind(each).includes("turn_end"));
     // The stand-in has answered: the address in the environment answers nobody.
-    expect(JSON.stringify(stream.frames)).toContain("Stands now");
+    expect(JSON.stringify(stream.frames)).toContain("**Now:**");
     const model = async () => {
       const facts = (await ask("GET", "/api/console")).body as unknown as ConsoleFacts;
       return facts.notices.find(({ id }) => id === "demo-model");

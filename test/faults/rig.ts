@@ -11,12 +11,18 @@ import { startServer, type RunningServer } from "../e2e/server.ts";
 import { breakglassHost, makeHost, until } from "../host/host.ts";
 import { startRelay } from "../doubles/relay.ts";
 
-const token = "a-token-that-is-long-enough-to-pass";
+export const token = "a-token-that-is-long-enough-to-pass";
 /** Everything here ends by events; this only ends what hangs. */
 export const patience = { timeout: 45_000, interval: 50 };
 
+export interface RigOptions {
+  readonly machine?: "on" | "off";
+  /** More of the server's environment, given the public half of its key. */
+  readonly env?: (publicKey: string) => Promise<Readonly<Record<string, string>>>;
+}
+
 /** The real server, OpenSSH's client and sshd, the real forced command, and a qm over a dummy QEMU. */
-export async function makeRig({ machine = "on" }: { readonly machine?: "on" | "off" } = {}) {
+export async function makeRig({ machine = "on", env }: RigOptions = {}) {
   const host = await makeHost();
   // A host that has been up for long: its journal (host/lib/Breakglass/Job.pm) is older than all that is asked of it here.
   await host.run("v2 hello");
@@ -26,6 +32,7 @@ export async function makeRig({ machine = "on" }: { readonly machine?: "on" | "o
   const sshd = await startSshd({ authorizedKeys: [forced], dir: host.dir });
   const relay = await startRelay(sshd.port);
   const dataDir = join(host.dir, "data");
+  const further = (await env?.(key.publicKey)) ?? {};
   const pinHostKey = () => {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     writeFileSync(join(dataDir, "known_hosts"), `[127.0.0.1]:${relay.port} ${sshd.hostPublicKey}\n`);
@@ -49,20 +56,13 @@ export async function makeRig({ machine = "on" }: { readonly machine?: "on" | "o
         BREAKGLASS_PVE_USER: sshd.user,
         BREAKGLASS_KEY_PATH: key.path,
         API_BEARER_TOKEN: token,
+        ...further,
       },
     });
   };
   await start();
 
-  const ask = async (method: string, path: string, body?: unknown, signal?: AbortSignal) => {
-    const answer = await fetch(server.origin + path, {
-      method,
-      headers: { authorization: `Bearer ${token}` },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-      ...(signal && { signal }),
-    });
-    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
-  };
+  const ask = askerOf(() => server);
   const operation = async (id: OperationId) =>
     (await ask("GET", `/api/operations/${id}`)).body as unknown as Operation;
 
@@ -77,6 +77,8 @@ export async function makeRig({ machine = "on" }: { readonly machine?: "on" | "o
     host,
     relay,
     sshd,
+    sessionsDir: join(dataDir, "sessions"),
+    server: () => server,
     ask,
     operation,
     targets: async () => (await ask("GET", "/api/targets")).body as unknown as readonly TargetStatus[],
@@ -104,5 +106,20 @@ export async function makeRig({ machine = "on" }: { readonly machine?: "on" | "o
       rmSync(dataDir, { recursive: true });
       pinHostKey();
     },
+  };
+}
+
+export const bearer = { authorization: `Bearer ${token}` };
+
+/** Asks whichever server is there now, with the bearer. */
+export function askerOf(server: () => RunningServer) {
+  return async (method: string, path: string, body?: unknown, signal?: AbortSignal) => {
+    const answer = await fetch(server().origin + path, {
+      method,
+      headers: bearer,
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(signal && { signal }),
+    });
+    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
   };
 }

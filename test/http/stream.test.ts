@@ -33,6 +33,7 @@ async function rig(
     clock: systemClock,
     keepaliveMs: options.keepaliveMs ?? 60_000,
     targets: () => up,
+    console: () => ({ frozen: null, model: { state: "unknown", since: "", detail: "" }, approvals: [] }),
     report: (error) => void problems.push(error),
   });
   const responses: ServerResponse[] = [];

@@ -2,38 +2,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { ExecStarted } from "../../src/protocol/events.ts";
-import type { SessionDoor } from "../../src/server/sessions/session.ts";
-import type { Session } from "../../src/server/sessions/session.ts";
-import type { Sessions } from "../../src/server/sessions/sessions.ts";
 import { StoreError, type Store } from "../../src/server/store/store.ts";
 import { scriptedAgent, stopped } from "../doubles/agent.ts";
-import { eventsOf, openSessions, scratchFolder, scratchStore } from "../doubles/sessions.ts";
-
-const say = (text: string) => ({ text, model: undefined, key: undefined, by: "ana" });
-
-async function newSession(sessions: Sessions): Promise<Session> {
-  const session = await sessions.get(await sessions.create("ana"));
-  if (session === undefined) throw new Error("a session that was just made is not there");
-  return session;
-}
-
-/** Resolves when the Turn of `session` has been written to its end. */
-async function turnEnded(store: Store, session: Session): Promise<void> {
-  const ended = async () =>
-    (await eventsOf(store, session.id)).at(-1)?.kind === "turn_end" && !session.running;
-  await new Promise<void>((resolve, reject) => {
-    const look = () => {
-      ended().then((yes) => {
-        if (!yes) return;
-        stop();
-        resolve();
-      }, reject);
-    };
-    // The place is given back just after the last Event became durable: look again after the commit's own turn.
-    const stop = store.watch(`session/${session.id}`, () => setImmediate(look));
-    look();
-  });
-}
+import { closedDoor, eventsOf, openSessions, scratchFolder, scratchStore } from "../doubles/sessions.ts";
+import { delegate, newSession, say, turnEnded } from "./stage.ts";
 
 /** Runs until it is stopped. */
 const waits = () =>
@@ -90,7 +62,7 @@ test("one turn at a time in a session, and a limit over all", async () => {
   expect(await sessions.prompt(one, say("a"))).toEqual({ kind: "started" });
   expect(await sessions.prompt(one, say("b"))).toEqual({ kind: "running" });
   expect(await sessions.prompt(two, say("c"))).toEqual({ kind: "too_many", turnsAtOnceMax: 1 });
-  expect(await one.cancel()).toBe(true);
+  expect(await one.cancel("ana")).toBe(true);
   await turnEnded(store, one);
   expect(await sessions.prompt(two, say("c"))).toEqual({ kind: "started" });
   await sessions.close();
@@ -101,8 +73,8 @@ test("stop ends the turn, says so, and there is nothing to stop twice", async ()
   const sessions = await openSessions(store, waits());
   const session = await newSession(sessions);
   await sessions.prompt(session, say("wait"));
-  expect(await session.cancel()).toBe(true);
-  expect(await session.cancel()).toBe(false);
+  expect(await session.cancel("ana")).toBe(true);
+  expect(await session.cancel("ana")).toBe(false);
   expect((await eventsOf(store, session.id)).slice(1)).toMatchObject([
     { kind: "cancelled" },
     { kind: "turn_end", reason: "cancelled" },
@@ -227,7 +199,7 @@ test("at the end of a turn its door ends what still runs, before the turn is ove
   const store = await scratchStore();
   const order: string[] = [];
   const sessions = await openSessions(store, echo, {
-    openDoor: async () => door(async () => void order.push("ended")),
+    openDoor: async () => ({ ...closedDoor, endTurn: async () => void order.push("ended") }),
   });
   const session = await newSession(sessions);
   await sessions.prompt(session, say("hello"));
@@ -295,7 +267,7 @@ test("stop in the moment of sending stops the turn that is about to begin", asyn
   const sessions = await openSessions(store, agent);
   const session = await newSession(sessions);
   const sent = sessions.prompt(session, say("wait"));
-  expect(await session.cancel()).toBe(true);
+  expect(await session.cancel("ana")).toBe(true);
   expect(await sent).toEqual({ kind: "started" });
   expect((await eventsOf(store, session.id)).at(-1)).toMatchObject({ kind: "turn_end", reason: "cancelled" });
 });
@@ -321,31 +293,6 @@ test("a catalogue that cannot be read costs the list, not the server", async () 
   expect(sessions.list()).toEqual([]);
   expect(told).toHaveLength(1);
 });
-
-function door(endTurn: () => Promise<void>): SessionDoor {
-  return {
-    socketPath: "",
-    token: "",
-    binDir: "",
-    busy: () => false,
-    beginTurn: () => {},
-    endTurn,
-    close: async () => {},
-  };
-}
-
-function delegate(store: Store): Store {
-  return {
-    append: (...args) => store.append(...args),
-    head: (...args) => store.head(...args),
-    readFrames: (...args) => store.readFrames(...args),
-    read: (...args) => store.read(...args),
-    watch: (...args) => store.watch(...args),
-    list: (...args) => store.list(...args),
-    freeBytes: () => store.freeBytes(),
-    close: () => store.close(),
-  };
-}
 
 test("a secret in a prompt, a command or an output is not written down", async () => {
   const store = await scratchStore();

@@ -4,14 +4,21 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 import type {
+  ApprovalRequest,
   ConsoleFacts,
+  ConsoleNow,
+  FreezeRequest,
   HostKeyRequest,
+  Mode,
+  ModeNow,
   Operation,
   OperationRequest,
+  PendingApproval,
   PromptRequest,
+  RunbookRequest,
   SessionSummary,
 } from "../../src/protocol/api.ts";
-import type { EventBody } from "../../src/protocol/events.ts";
+import type { ApprovalDecided, EventBody } from "../../src/protocol/events.ts";
 import type { SessionId } from "../../src/protocol/ids.ts";
 import type { TargetStatus } from "../../src/protocol/targets.ts";
 
@@ -56,6 +63,10 @@ export class FakeServer {
   whenAsked: (operation: Operation) => void = () => undefined;
   whenAccepted: (request: HostKeyRequest) => void = () => undefined;
   whenCancelled: (session: SessionId) => void = () => undefined;
+  whenRunbookAsked: (session: SessionId, request: RunbookRequest) => void = () => undefined;
+  /** What is kept of a command's output, by the last part of its path; the report of every Session. */
+  readonly outputs = new Map<string, string>();
+  report = "# Incident\n";
   signedInByDefault = true;
   beatSeconds = 15;
   /** Streams are refused by breaking the line. */
@@ -63,6 +74,7 @@ export class FakeServer {
   /** The next stream begins with `reset` and the whole log, as after a restored store. */
   resetOnce = false;
 
+  #modes = new Map<SessionId, ModeNow>();
   #clients = new Set<Client>();
   #prompts = new Set<string>();
   #page: string;
@@ -111,6 +123,46 @@ export class FakeServer {
   frame(name: string, data: unknown): void {
     for (const { response } of this.#clients)
       response.write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
+  }
+
+  setNow(change: Partial<ConsoleNow>): void {
+    this.facts = { ...this.facts, now: { ...this.facts.now, ...change } };
+    this.frame("console", this.facts.now);
+  }
+
+  setMode(session: SessionId, mode: ModeNow): void {
+    this.#modes.set(session, mode);
+    for (const { response, session: attached } of this.#clients)
+      if (attached === session) response.write(`event: mode\ndata: ${JSON.stringify(mode)}\n\n`);
+  }
+
+  modeOf(session: SessionId): ModeNow {
+    return this.#modes.get(session) ?? { mode: this.facts.mode };
+  }
+
+  /** A request waits from now on, and its Event is in the Session. */
+  askApproval(asked: PendingApproval): void {
+    const { session_id, session_name: _, asked_at, stdin, ...told } = asked;
+    const { text = "", bytes, sha256 } = stdin;
+    const event = {
+      ...told,
+      kind: "approval",
+      stdin: { bytes, sha256, excerpt: text.slice(0, 400) },
+    } as const;
+    this.append(session_id, event, { by: "agent", at: asked_at });
+    this.setNow({ approvals: [...this.facts.now.approvals, asked] });
+  }
+
+  /** Decided by whomever: it waits no more. */
+  decideApproval(
+    asked: PendingApproval,
+    decided: Pick<ApprovalDecided, "decision" | "reason">,
+    by: string,
+  ): void {
+    this.append(asked.session_id, { kind: "decision", approval: asked.approval, ...decided }, { by });
+    this.setNow({
+      approvals: this.facts.now.approvals.filter(({ approval }) => approval !== asked.approval),
+    });
   }
 
   setTarget(change: Partial<TargetStatus>): void {
@@ -170,6 +222,12 @@ export class FakeServer {
     if (url.pathname === "/api/sessions") return json(response, 200, this.sessions);
     if (url.pathname === "/api/session")
       return json(response, 200, { session_id: this.newSession("New session") });
+    if (url.pathname === "/api/approvals") return json(response, 200, this.facts.now.approvals);
+    if (url.pathname === "/api/freeze") {
+      const { frozen } = body as FreezeRequest;
+      this.setNow({ frozen: frozen ? { by: "ana", at: new Date().toISOString() } : null });
+      return json(response, 200, { frozen: this.facts.now.frozen, durable: true });
+    }
     if (url.pathname.startsWith("/api/mend")) return json(response, 200, {});
     const operation = /^\/api\/operations\/([^/]+)$/.exec(url.pathname)?.[1];
     if (operation !== undefined) return json(response, 200, this.operations.get(operation));
@@ -205,8 +263,9 @@ export class FakeServer {
       case "/stream":
         return this.#attach(session, log, url, request, response);
       case "/events": {
-        const from = Math.max(0, number("before") - number("limit"));
-        return json(response, 200, { events: log.slice(from, number("before")), more: from > 0 });
+        const end = url.searchParams.has("before") ? number("before") : log.length;
+        const from = Math.max(0, end - number("limit"));
+        return json(response, 200, { events: log.slice(from, end), more: from > 0 });
       }
       case "/prompt": {
         const asked = body as PromptRequest;
@@ -216,16 +275,47 @@ export class FakeServer {
         if (!known) this.whenPrompted(session, asked);
         return;
       }
+      case "/runbook": {
+        const asked = body as RunbookRequest;
+        const known = this.#prompts.has(asked.key ?? "");
+        if (asked.key) this.#prompts.add(asked.key);
+        json(response, 200, { status: "started" });
+        if (!known) this.whenRunbookAsked(session, asked);
+        return;
+      }
+      case "/report":
+        return text(response, this.report);
       case "/cancel":
         json(response, 200, { cancelled: true });
         return this.whenCancelled(session);
-      default:
-        return json(
-          response,
-          200,
-          this.sessions.find(({ session_id }) => session_id === session),
-        );
+      default: {
+        const kept = this.outputs.get(rest);
+        if (kept !== undefined) return text(response, kept);
+        const approval = /^\/approvals\/(.+)$/.exec(rest)?.[1];
+        if (approval !== undefined) return this.#decide(approval, body as ApprovalRequest, response);
+        if (request.method === "PATCH") this.#change(session, body as { mode: Mode });
+        const summary = this.sessions.find(({ session_id }) => session_id === session);
+        return json(response, 200, { ...summary, mode: this.modeOf(session) });
+      }
     }
+  }
+
+  #change(session: SessionId, { mode }: { mode: Mode }): void {
+    const until = new Date(Date.now() + 30 * 60_000).toISOString();
+    const now: ModeNow = mode === "autonomous" ? { mode, until, back_to: "supervised" } : { mode };
+    this.setMode(session, now);
+    this.append(session, { kind: "mode", ...now }, { by: "ana" });
+  }
+
+  #decide(approval: string, { decision, sha256 }: ApprovalRequest, response: ServerResponse): void {
+    const asked = this.facts.now.approvals.find((each) => each.approval === approval);
+    if (asked === undefined)
+      return json(response, 409, { detail: "It was answered before: approved by ben at 10:02." });
+    if (asked.sha256 !== sha256)
+      return json(response, 409, { detail: "What you saw is another request. Look at this one again." });
+    const decided = decision === "approve" ? "approved" : "denied";
+    json(response, 200, { approval, decision: decided });
+    this.decideApproval(asked, { decision: decided }, "ana");
   }
 
   #attach(
@@ -250,6 +340,8 @@ export class FakeServer {
     response.write(
       `${frames.join("")}event: caught-up\ndata: {}\n\nevent: targets\ndata: ${JSON.stringify(this.facts.targets)}\n\n`,
     );
+    response.write(`event: mode\ndata: ${JSON.stringify(this.modeOf(session))}\n\n`);
+    response.write(`event: console\ndata: ${JSON.stringify(this.facts.now)}\n\n`);
     const client = { response, session };
     this.#clients.add(client);
     response.on("close", () => this.#clients.delete(client));
@@ -337,6 +429,14 @@ function numbered(event: unknown): string {
 function json(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { "content-type": "application/json" });
   response.end(JSON.stringify(body));
+}
+
+function text(response: ServerResponse, body: string): void {
+  response.writeHead(200, {
+    "content-type": "text/plain; charset=utf-8",
+    "x-content-type-options": "nosniff",
+  });
+  response.end(body);
 }
 
 async function bodyOf(request: IncomingMessage): Promise<unknown> {

@@ -1,16 +1,14 @@
 import { readFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import type { Page } from "playwright-core";
 import { describe, expect, test } from "vitest";
 import type { Forensics } from "../../src/protocol/forensics.ts";
+import { judged } from "./axe.ts";
 import { shot, type Size } from "./browser.ts";
 import type { FakeServer } from "./fake-server.ts";
 import { rig } from "./rig.ts";
 import { beginTriage, endTriage } from "./stories.ts";
 
 const { open } = rig();
-const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 describe.each(["phone", "desk"] satisfies Size[])(
   "on a %s the page is readable and has no serious fault of access",
@@ -238,22 +236,6 @@ function stalled(server: FakeServer): void {
 /** A picture for people, and axe for what it can judge. */
 async function look(page: Page, name: string, errors: readonly string[]): Promise<void> {
   await shot(page, name);
-  // The policy of the page allows no script of ours through a tag; the debugger's evaluation is not under it.
-  await page.evaluate(axe);
-  const found = await page.evaluate(async () => {
-    const { violations } = await (
-      globalThis as unknown as { axe: { run: () => Promise<{ violations: Violation[] }> } }
-    ).axe.run();
-    return violations
-      .filter(({ impact }) => impact === "serious" || impact === "critical")
-      .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ")}`);
-  });
-  expect(found).toEqual([]);
+  expect(await judged(page)).toEqual([]);
   expect(errors).toEqual([]);
-}
-
-interface Violation {
-  readonly id: string;
-  readonly impact: string;
-  readonly nodes: readonly { readonly html: string }[];
 }

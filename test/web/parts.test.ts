@@ -1,6 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { LiveText } from "../../src/web/lib/live-text.ts";
 import { ansi } from "../../src/web/parts/ansi.ts";
+import { decidedWords } from "../../src/web/parts/approval-words.ts";
+import { exactLines, hexLines, measure } from "../../src/web/parts/exact.ts";
+import { grantLeft } from "../../src/web/parts/mode-words.ts";
 import { toolSummary } from "../../src/web/parts/tools.ts";
 import { briefWords, elapsed, outcomeWords, span } from "../../src/web/parts/words.ts";
 
@@ -26,6 +29,52 @@ describe("text of a terminal", () => {
 
   test("shows what a progress line said last", () => {
     expect(ansi("10 %\r50 %\r100 %\r\ndone\n")[0]?.text).toBe("100 %\ndone\n");
+  });
+});
+
+describe("a request, exactly", () => {
+  const joined = (text: string) =>
+    exactLines(text).map((line) =>
+      line.map((piece) => `${piece.text}${piece.named ? `*${piece.times}` : ""}`),
+    );
+
+  test("keeps its lines, and names what could not be seen once with how often", () => {
+    expect(joined("a\u200b\u200b\u200bb\n\n\ttab\r\n")).toEqual([
+      ["a", "U+200B*3", "b"],
+      [],
+      ["\ttab", "U+000D*1"],
+    ]);
+    expect(joined("")).toEqual([[]]);
+  });
+
+  test("is measured by lines, bytes, and what a reader should not trust their eyes with", () => {
+    expect(measure("rm p\u043est\u202e\n")).toEqual({ lines: 1, bytes: 12, named: 1, foreign: 1 });
+    expect(measure("a\nb").lines).toBe(2);
+    expect(measure("").lines).toBe(0);
+    expect(exactLines("p\u043est")[0]!.map(({ foreign }) => foreign)).toEqual([false, true, false]);
+  });
+
+  test("in bytes stands as hexdump has it", () => {
+    expect(hexLines(new TextEncoder().encode("\u007fELF ~1234"))).toBe(
+      "0000  7f 45 4c 46 20 7e 31 32  .ELF ~12\n0008  33 34                    34",
+    );
+  });
+
+  test("that was not approved never reads as if it ran", () => {
+    for (const decision of ["denied", "expired", "void"] as const)
+      expect(decidedWords({ decision })).toMatchObject({
+        tone: "warning",
+        detail: expect.stringContaining("Nothing was run."),
+      });
+    expect(decidedWords({ decision: "approved", by: "ana" }).headline).toBe("Approved by ana.");
+  });
+
+  test("and what is left of a grant is never less than nothing", () => {
+    const now = Date.parse("2026-11-20T10:00:00.000Z");
+    const left = (ms: number) =>
+      grantLeft({ mode: "autonomous", until: new Date(now + ms).toISOString() }, now);
+    expect([1_790_000, 60_000, 59_000, -5].map(left)).toEqual(["30 min", "1 min", "59 s", "0 s"]);
+    expect(grantLeft({ mode: "observe" }, now)).toBe("");
   });
 });
 

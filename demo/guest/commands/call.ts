@@ -13,10 +13,21 @@ export interface Call {
   /** As it was called, without its folder. */
   readonly name: string;
   readonly args: readonly string[];
-  readonly stdin: string;
+  /** What comes down the pipe or over the line, when it has ended; the second who asks gets nothing. */
+  readonly stdin: () => Promise<string>;
+  /** Aborted when whoever waits for the command has ended it. */
+  readonly signal: AbortSignal;
   /** Another command of the list, as the same account or another. */
-  readonly exec: (argv: readonly string[], as?: Account) => Promise<Ran>;
-  readonly line: (line: string, as?: Account) => Promise<Ran>;
+  readonly exec: (
+    argv: readonly string[],
+    how?: { readonly as?: Account; readonly signal?: AbortSignal },
+  ) => Promise<Ran>;
+  /** A shell of its own for this text, with its `$0`, `$1`, … */
+  readonly line: (line: string, words: readonly string[], stdin?: () => Promise<string>) => Promise<Ran>;
+  /** A variable of the shell. */
+  readonly assign: (name: string, value: string) => void;
+  /** `set -e`. */
+  readonly endOnFailure: (yes: boolean) => void;
 }
 
 export type SimulatedCommand = (call: Call) => Ran | Promise<Ran>;

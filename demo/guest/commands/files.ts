@@ -2,26 +2,26 @@ import { mayEnter, mayRead, resolvePath } from "../access.ts";
 import { parentOf } from "../disk.ts";
 import { globMatches } from "../glob.ts";
 import { stamp } from "../journal.ts";
-import { fails, human, options, prints, table, type Call, type Ran, type SimulatedCommand } from "./call.ts";
+import { fails, human, options, prints, table, type Call, type SimulatedCommand } from "./call.ts";
 import { virtualFile } from "./virtual.ts";
 
 /** What a command reads: the named files, or what comes down the pipe. */
-export function inputs(
+export async function inputs(
   call: Call,
   names: readonly string[],
-): { texts: { name: string; text: string }[]; err: string } {
-  if (names.length === 0) return { texts: [{ name: "-", text: call.stdin }], err: "" };
+): Promise<{ texts: { name: string; text: string }[]; err: string }> {
+  if (names.length === 0) return { texts: [{ name: "-", text: await call.stdin() }], err: "" };
   const texts: { name: string; text: string }[] = [];
   let err = "";
   for (const name of names) {
-    const read = name === "-" ? { text: call.stdin } : readFile(call, name);
+    const read = name === "-" ? { text: await call.stdin() } : readFile(call, name);
     if ("problem" in read) err += `${call.name}: ${name}: ${read.problem}\n`;
     else texts.push({ name, text: read.text });
   }
   return { texts, err };
 }
 
-function readFile(call: Call, name: string): { text: string } | { problem: string } {
+export function readFile(call: Call, name: string): { text: string } | { problem: string } {
   const path = resolvePath(call.account, name);
   const virtual = virtualFile(call.guest, path);
   if (virtual !== undefined) return { text: virtual };
@@ -32,8 +32,8 @@ function readFile(call: Call, name: string): { text: string } | { problem: strin
   return { text: file.text ?? "[the demo machine knows only the size of this file]\n" };
 }
 
-const cat: SimulatedCommand = (call) => {
-  const { texts, err } = inputs(call, options(call.args).rest);
+const cat: SimulatedCommand = async (call) => {
+  const { texts, err } = await inputs(call, options(call.args).rest);
   return { out: texts.map(({ text }) => text).join(""), err, code: err === "" ? 0 : 1 };
 };
 
@@ -157,10 +157,10 @@ const df: SimulatedCommand = ({ guest, args, account }) => {
     : [
         "Filesystem",
         ...(typed ? ["Type"] : []),
-        flags.has("h") ? "Size" : flags.has("m") ? "1M-blocks" : "1K-blocks",
+        flags.has("h") ? "Size" : flags.has("m") ? "1M-blocks" : flags.has("P") ? "1024-blocks" : "1K-blocks",
         "Used",
         flags.has("h") ? "Avail" : "Available",
-        "Use%",
+        flags.has("P") ? "Capacity" : "Use%",
         "Mounted on",
       ];
   const rows = mounts.map(({ source, type, size, used, free, at, inodes, files }) => [
@@ -227,72 +227,6 @@ const du: SimulatedCommand = ({ guest, account, args }) => {
   return { out, err, code: err === "" ? 0 : 1 };
 };
 
-/** Removes or empties; only root owns anything here that is worth it. */
-function change(
-  call: Call,
-  names: readonly string[],
-  verb: string,
-  act: (path: string) => string | undefined,
-  force: boolean,
-): Ran {
-  let err = "";
-  for (const name of names) {
-    const path = resolvePath(call.account, name);
-    const there =
-      call.guest.disk.stat(path, call.guest.now()) !== undefined || call.guest.disk.isFolder(path);
-    const problem = !there
-      ? force
-        ? undefined
-        : "No such file or directory"
-      : call.account.uid !== 0 && call.guest.disk.stat(path, call.guest.now())?.owner !== call.account.name
-        ? "Permission denied"
-        : act(path);
-    if (problem !== undefined)
-      err += `${call.name}: cannot ${verb} '${name}'${verb === "open" ? " for writing" : ""}: ${problem}\n`;
-  }
-  return { out: "", err, code: err === "" ? 0 : 1 };
-}
-
-const rm: SimulatedCommand = (call) => {
-  const { flags, rest } = options(call.args);
-  const { disk } = call.guest;
-  if (rest.length === 0) return flags.has("f") ? prints("") : fails("rm: missing operand");
-  const remove = (path: string): string | undefined => {
-    if (!disk.isFolder(path)) {
-      disk.remove(path, call.guest.now());
-      return undefined;
-    }
-    if (!flags.has("r") && !flags.has("R")) return "Is a directory";
-    if (path === "/") return "it is dangerous to operate recursively on '/'";
-    for (const child of disk.list(path)) remove(child);
-    if (disk.list(path).length === 0) disk.removeFolder(path);
-    return undefined;
-  };
-  return change(call, rest, "remove", remove, flags.has("f"));
-};
-
-const truncate: SimulatedCommand = (call) => {
-  const { flags, rest } = options(
-    call.args.map((word) => word.replace(/^--size=/, "-s")),
-    "s",
-  );
-  const size = /^(\d+)([KMG]?)$/.exec(flags.get("s") ?? "");
-  if (size === null) return fails("truncate: you must specify a relative or absolute size, such as '-s 0'");
-  const bytes =
-    Number(size[1]) * { "": 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 }[size[2] as "" | "K" | "M" | "G"];
-  if (rest.length === 0) return fails("truncate: missing file operand");
-  return change(
-    call,
-    rest,
-    "open",
-    (path) =>
-      call.guest.disk.isFolder(path)
-        ? "Is a directory"
-        : call.guest.disk.resize(path, bytes, call.guest.now()),
-    false,
-  );
-};
-
 const find: SimulatedCommand = ({ guest, account, args }) => {
   const now = guest.now();
   const where: string[] = [];
@@ -310,6 +244,7 @@ const find: SimulatedCommand = ({ guest, account, args }) => {
       `find: the demo machine's find has no ${unknown}; it has -type, -size, -name, -maxdepth, -xdev`,
     );
   const size = /^\+(\d+)([kMG])$/.exec(value("-size") ?? "");
+  let err = "";
   const least =
     size === null ? 0 : Number(size[1]) * { k: 1024, M: 1024 ** 2, G: 1024 ** 3 }[size[2] as "k" | "M" | "G"];
   const name = value("-name") ?? "*";
@@ -322,16 +257,17 @@ const find: SimulatedCommand = ({ guest, account, args }) => {
       ? size === null && value("-type") !== "f"
       : value("-type") !== "d" && file.size > least;
     if (fits && globMatches(name, path.slice(path.lastIndexOf("/") + 1))) found.push(path);
-    if (folder && level < depth && mayEnter(account, path))
-      for (const child of guest.disk.list(path)) walk(child, level + 1);
+    if (!folder || level >= depth) return;
+    if (mayEnter(account, path)) for (const child of guest.disk.list(path)) walk(child, level + 1);
+    else err += `find: '${path}': Permission denied\n`;
   };
   for (const start of where.length === 0 ? [account.home] : where) {
     const path = resolvePath(account, start);
     if (!guest.disk.isFolder(path) && guest.disk.stat(path, now) === undefined)
-      return fails(`find: '${start}': No such file or directory`);
-    walk(path, 0);
+      err += `find: '${start}': No such file or directory\n`;
+    else walk(path, 0);
   }
-  return prints(found.map((path) => `${path}\n`).join(""));
+  return { out: found.map((path) => `${path}\n`).join(""), err, code: err === "" ? 0 : 1 };
 };
 
 const findmnt: SimulatedCommand = () =>
@@ -348,4 +284,4 @@ const mount: SimulatedCommand = ({ args, account }) =>
         32,
       );
 
-export const fileCommands = { cat, ls, df, du, rm, truncate, find, findmnt, mount };
+export const fileCommands = { cat, ls, df, du, find, findmnt, mount };

@@ -109,9 +109,10 @@ function list(
   flags: ReadonlyMap<string, string>,
   names: readonly string[],
 ): Ran {
+  const states = state?.split(",");
   const wanted = units.filter(
     ({ active, sub, name }) =>
-      (state === undefined ? active !== "inactive" : active === state || sub === state) &&
+      (states === undefined ? active !== "inactive" : states.includes(active) || states.includes(sub)) &&
       (names.length === 0 || names.some((word) => globMatches(word, name))),
   );
   const plain = flags.has("plain");

@@ -1,5 +1,6 @@
 import { memoryTotalKb, swapTotalKb, type Account, type Guest } from "../guest.ts";
 import { fails, options, prints, printsLines, table, type SimulatedCommand } from "./call.ts";
+import { processors } from "./virtual.ts";
 
 export const root: Account = { name: "root", uid: 0, home: "/root" };
 
@@ -208,8 +209,14 @@ const swapon: SimulatedCommand = ({ guest, args }) =>
     : fails("swapon: the demo machine only shows its swap: swapon --show");
 
 const id: SimulatedCommand = ({ account, args }) => {
-  if (args.includes("-u")) return prints(`${args.includes("-n") ? account.name : account.uid}\n`);
-  if (args[0] === "-un") return prints(`${account.name}\n`);
+  const { flags } = options(args);
+  const named = flags.has("n");
+  const own = named ? account.name : String(account.uid);
+  if (flags.has("u") || flags.has("g")) return prints(`${own}\n`);
+  if (flags.has("G")) {
+    const further = account.uid === 0 ? "" : named ? " adm systemd-journal" : " 4 999";
+    return prints(`${own}${further}\n`);
+  }
   return prints(
     account.uid === 0
       ? "uid=0(root) gid=0(root) groups=0(root)\n"
@@ -256,81 +263,34 @@ const date: SimulatedCommand = ({ guest, args }) => {
   );
 };
 
-const ss: SimulatedCommand = ({ guest, account }) => {
-  const rows = [
-    ["ssh.service", "0.0.0.0:22", "sshd"],
-    ["nginx.service", "0.0.0.0:80", "nginx"],
-    ["orders-api.service", "*:3000", "node"],
-    ["postgresql@15-main.service", "127.0.0.1:5432", "postgres"],
-  ] as const;
-  const open = rows.flatMap(([unit, at, name]) => {
-    const pid = guest.units.get(unit)?.pid;
-    return pid === null || pid === undefined
-      ? []
-      : [
-          [
-            "LISTEN",
-            "0",
-            "511",
-            at,
-            "0.0.0.0:*",
-            account.uid === 0 ? `users:(("${name}",pid=${pid},fd=6))` : "",
-          ],
-        ];
-  });
-  return prints(
-    table([["State", "Recv-Q", "Send-Q", "Local Address:Port", "Peer Address:Port", "Process"], ...open]),
-  );
-};
-
-const ip: SimulatedCommand = ({ args }) =>
-  args.some((word) => /^r(oute)?$/.test(word))
-    ? prints(
-        "default via 10.0.20.1 dev ens18\n10.0.20.0/24 dev ens18 proto kernel scope link src 10.0.20.102\n",
-      )
-    : prints(
-        "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN\n    inet 127.0.0.1/8 scope host lo\n" +
-          "2: ens18: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc fq_codel state UP\n    link/ether bc:24:11:5e:0a:66\n    inet 10.0.20.102/24 brd 10.0.20.255 scope global ens18\n",
-      );
-
 /** At most this long, whatever is asked for. */
-const sleepMsMax = 10_000;
-const sleep: SimulatedCommand = async ({ args }) => {
-  const ms = Math.min(sleepMsMax, Number.parseFloat(args[0] ?? "") * 1000);
-  if (Number.isNaN(ms)) return fails(`sleep: invalid time interval '${args[0] ?? ""}'`);
-  await new Promise((resolve) => setTimeout(resolve, ms));
-  return prints("");
+const sleepMsMax = 20 * 60_000;
+const sleep: SimulatedCommand = async ({ args, signal }) => {
+  const [, count, unit = "s"] = /^(\d+(?:\.\d+)?)([smh]?)$/.exec(args[0] ?? "") ?? [];
+  if (count === undefined) return fails(`sleep: invalid time interval '${args[0] ?? ""}'`);
+  const each = { s: 1_000, m: 60_000, h: 3_600_000 }[unit || "s"] ?? 1_000;
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      resolve({ out: "", err: "", code: signal.aborted ? 137 : 0 });
+    };
+    const timer = setTimeout(end, Math.min(sleepMsMax, Number(count) * each));
+    signal.addEventListener("abort", end, { once: true });
+    if (signal.aborted) end();
+  });
 };
 
-/** `sudo [-n] command`, `sudo -n -l`: root needs no password, the other account has none to give. */
-const sudo: SimulatedCommand = async ({ account, args, exec }) => {
-  let at = 0;
-  while (args[at]?.startsWith("-") === true) at += args[at] === "-u" ? 2 : 1;
-  const words = args.slice(at);
-  if (account.uid !== 0) return fails("sudo: a password is required");
-  if (args.slice(0, at).some((word) => word.includes("l")))
-    return prints("User root may run the following commands on devvm:\n    (ALL : ALL) ALL\n");
-  return words.length === 0 ? fails("usage: sudo command [arg ...]") : exec(words, root);
-};
-
-/** Commands that run another one; what they would add makes no difference here. */
-const wrapper =
-  (takesDuration: boolean): SimulatedCommand =>
-  ({ args, exec, name }) => {
-    const words = [...args];
-    while (words[0]?.startsWith("-") === true)
-      if (["-s", "-k", "-n", "-c"].includes(words.shift()!)) words.shift();
-    if (takesDuration) words.shift();
-    while (/^\w+=/.test(words[0] ?? "")) words.shift();
-    return words.length === 0 ? fails(`${name}: missing operand`, 125) : exec(words);
-  };
-
-const shell: SimulatedCommand = ({ args, line, name }) => {
-  const at = args.findIndex((word) => /^-[a-z]*c$/.test(word));
-  const text = args[at + 1];
-  return at < 0 || text === undefined
-    ? fails(`${name}: the demo machine's shell takes -c 'commands' only`, 2)
-    : line(text);
+const timedatectl: SimulatedCommand = ({ guest, args }) => {
+  const now = guest.now();
+  if (args.includes("show"))
+    return prints(
+      `Timezone=Etc/UTC\nLocalRTC=no\nCanNTP=yes\nNTP=yes\nNTPSynchronized=yes\nTimeUSec=${now.toUTCString().replace(" GMT", " UTC").replace(",", "")}\n`,
+    );
+  return args.some((word) => !word.startsWith("-") && word !== "status")
+    ? fails("Failed to set time: Access denied")
+    : prints(
+        `           Universal time: ${now.toUTCString().replace(" GMT", " UTC")}\n                Time zone: Etc/UTC (UTC, +0000)\nSystem clock synchronized: yes\n              NTP service: active\n`,
+      );
 };
 
 const nothing: SimulatedCommand = () => prints("");
@@ -346,29 +306,15 @@ export const systemCommands = {
   id,
   uname,
   date,
-  ss,
-  ip,
+  timedatectl,
   sleep,
-  sudo,
-  timeout: wrapper(true),
-  nice: wrapper(false),
-  ionice: wrapper(false),
-  nohup: wrapper(false),
-  setsid: wrapper(false),
-  env: wrapper(false),
-  command: wrapper(false),
-  exec: wrapper(false),
-  sh: shell,
-  bash: shell,
   true: nothing,
   ":": nothing,
   cd: nothing,
-  export: nothing,
-  set: nothing,
   sync: nothing,
   false: failure,
   whoami: (({ account }) => prints(`${account.name}\n`)) satisfies SimulatedCommand,
   hostname: (() => prints("devvm\n")) satisfies SimulatedCommand,
-  nproc: (() => prints("2\n")) satisfies SimulatedCommand,
+  nproc: (() => prints(`${processors}\n`)) satisfies SimulatedCommand,
   pwd: (({ account }) => prints(`${account.home}\n`)) satisfies SimulatedCommand,
 };

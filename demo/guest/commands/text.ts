@@ -23,11 +23,11 @@ const tail: SimulatedCommand = (call) =>
     (text, count) => (count === 0 ? "" : text.slice(-count)),
   );
 
-function part(
+async function part(
   call: Call,
   pick: (lines: string[], count: number, from: boolean) => string[],
   pickBytes: (text: string, count: number) => string,
-): Ran {
+): Promise<Ran> {
   const { flags, rest } = options(
     call.args.map((word) => word.replace(/^--lines=/, "-n").replace(/^--bytes=/, "-c")),
     "nc",
@@ -36,7 +36,7 @@ function part(
     return fails(`${call.name}: the demo machine follows no files; leave out -f`);
   const given = flags.get("n") ?? flags.get("c") ?? flags.get("number") ?? "10";
   if (!/^\+?\d{1,9}$/.test(given)) return fails(`${call.name}: invalid number of lines: '${given}'`);
-  const { texts, err } = inputs(call, rest);
+  const { texts, err } = await inputs(call, rest);
   const out = texts.map(({ name, text }) => {
     const title = texts.length > 1 && !flags.has("q") ? `==> ${name} <==\n` : "";
     if (flags.has("c")) return title + pickBytes(text, Number(given));
@@ -50,7 +50,7 @@ function part(
   return { out: out.join(""), err, code: err === "" ? 0 : 1 };
 }
 
-const grep: SimulatedCommand = (call) => {
+const grep: SimulatedCommand = async (call) => {
   const { flags, rest } = options(call.args, "eABCm");
   const pattern = flags.get("e") ?? rest.shift();
   if (pattern === undefined) return fails("Usage: grep [OPTION]... PATTERNS [FILE]...", 2);
@@ -62,7 +62,7 @@ const grep: SimulatedCommand = (call) => {
     word: flags.has("w"),
   });
   if (typeof matches === "string") return fails(`grep: ${matches}`, 2);
-  const { texts, err } = inputs(call, rest);
+  const { texts, err } = await inputs(call, rest);
   const context = (flag: string) => Math.min(100, Number(flags.get(flag) ?? flags.get("C") ?? 0)) || 0;
   let out = "";
   let any = false;
@@ -113,9 +113,9 @@ function matcher(
   }
 }
 
-const sort: SimulatedCommand = (call) => {
+const sort: SimulatedCommand = async (call) => {
   const { flags, rest } = options(call.args, "kt");
-  const { texts, err } = inputs(call, rest);
+  const { texts, err } = await inputs(call, rest);
   const key = Number.parseInt(flags.get("k") ?? "0", 10);
   const numeric = flags.has("n") || flags.get("k")?.includes("n") === true;
   const byHuman = flags.has("h") || flags.get("k")?.includes("h") === true;
@@ -137,9 +137,9 @@ function humanValue(text: string): number {
   return found === null ? 0 : Number(found[1]) * 1024 ** " KMGT".indexOf(found[2] || " ");
 }
 
-const uniq: SimulatedCommand = (call) => {
+const uniq: SimulatedCommand = async (call) => {
   const { flags, rest } = options(call.args);
-  const { texts, err } = inputs(call, rest);
+  const { texts, err } = await inputs(call, rest);
   const counted: [string, number][] = [];
   for (const line of texts.flatMap(({ text }) => linesOf(text))) {
     const last = counted.at(-1);
@@ -152,9 +152,9 @@ const uniq: SimulatedCommand = (call) => {
   return { out: out.join(""), err, code: err === "" ? 0 : 1 };
 };
 
-const wc: SimulatedCommand = (call) => {
+const wc: SimulatedCommand = async (call) => {
   const { flags, rest } = options(call.args);
-  const { texts, err } = inputs(call, rest);
+  const { texts, err } = await inputs(call, rest);
   const wanted = ["l", "w", "c"].filter((flag) => flags.has(flag));
   const out = texts.map(({ name, text }) => {
     const counts = {
@@ -179,4 +179,41 @@ const echo: SimulatedCommand = ({ args }) => {
   );
 };
 
-export const textCommands = { head, tail, grep, egrep: grep, sort, uniq, wc, echo };
+/** `%s`, `%d` and `%%` in turn, with `\\n` and `\\t`; begun again while there are words left. */
+const printf: SimulatedCommand = ({ args }) => {
+  const [format = "", ...words] = args;
+  const plain = format.replaceAll("\\n", "\n").replaceAll("\\t", "\t");
+  let out = "";
+  do {
+    const before = words.length;
+    out += plain.replaceAll(/%([sd%])/g, (_, sign: string) => (sign === "%" ? "%" : (words.shift() ?? "")));
+    if (words.length === before) break;
+  } while (words.length > 0);
+  return prints(out);
+};
+
+/** Only text comes back out of it. */
+const base64: SimulatedCommand = async (call) => {
+  const { flags, rest } = options(call.args, "w");
+  const { texts, err } = await inputs(call, rest);
+  const text = texts.map((one) => one.text).join("");
+  const decodes = flags.has("d") || flags.has("decode");
+  if (decodes && !/^[\w+/=\s]*$/.test(text)) return fails("base64: invalid input");
+  const out = decodes
+    ? Buffer.from(text, "base64").toString("utf8")
+    : `${Buffer.from(text).toString("base64")}\n`;
+  return { out, err, code: err === "" ? 0 : 1 };
+};
+
+export const textCommands = {
+  printf,
+  base64,
+  head,
+  tail,
+  grep,
+  egrep: grep,
+  sort,
+  uniq,
+  wc,
+  echo,
+};

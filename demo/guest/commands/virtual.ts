@@ -14,6 +14,12 @@ export function virtualFile(guest: Guest, path: string): string | undefined {
       return `${guest.bootId}\n`;
     case "/proc/meminfo":
       return meminfo(guest);
+    case "/proc/cpuinfo":
+      return cpuinfo();
+    case "/proc/vmstat":
+      return vmstat(guest);
+    case "/proc/mounts":
+      return mounts;
     case "/proc/pressure/cpu":
       return pressure(guest, 1.1, 0);
     case "/proc/pressure/io":
@@ -28,6 +34,34 @@ export function virtualFile(guest: Guest, path: string): string | undefined {
       return undefined;
   }
 }
+
+export const processors = 2;
+
+function cpuinfo(): string {
+  return Array.from(
+    { length: processors },
+    (_, n) =>
+      `processor\t: ${n}\nvendor_id\t: GenuineIntel\nmodel name\t: QEMU Virtual CPU version 2.5+\ncpu MHz\t\t: 2294.608\n\n`,
+  ).join("");
+}
+
+/** Kills of this boot, as its kernel counts them. */
+function vmstat(guest: Guest): string {
+  const kills = guest.journal.select(
+    ({ boot, text }) => boot === guest.boots && text.startsWith("Out of memory: Killed"),
+  );
+  const { free } = guest.memoryKb();
+  return `nr_free_pages ${Math.floor(free / 4)}\npswpin ${guest.swapUsedKb >> 3}\npswpout ${guest.swapUsedKb >> 2}\npgmajfault 20419\noom_kill ${kills.length}\n`;
+}
+
+const mounts = [
+  "/dev/sda1 / ext4 rw,relatime,errors=remount-ro 0 0",
+  "proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0",
+  "sysfs /sys sysfs rw,nosuid,nodev,noexec,relatime 0 0",
+  "tmpfs /run tmpfs rw,nosuid,nodev,size=2009112k,mode=755 0 0",
+  "tmpfs /run/lock tmpfs rw,nosuid,nodev,noexec,relatime,size=5120k 0 0",
+  "",
+].join("\n");
 
 function meminfo(guest: Guest): string {
   const { free, cache, available } = guest.memoryKb();

@@ -1,3 +1,5 @@
+import { privileges, type Identity } from "../../server/ssh/identity.ts";
+
 /** One account that the console logs in to. */
 export interface Account {
   readonly role: "hypervisor" | "repairs" | "observes";
@@ -51,30 +53,8 @@ export type Fact =
       readonly said: string;
     };
 
-export interface Identity {
-  readonly uid: number;
-  readonly groups: readonly string[];
-  /** sudo lets it do something without a password. */
-  readonly sudo: boolean;
-}
-
 /** By which logs are read. */
 const observerGroups: readonly string[] = ["adm", "systemd-journal"];
-/** From each of these the way to root is short. */
-const rootlikeGroups: ReadonlySet<string> = new Set([
-  "root",
-  "sudo",
-  "wheel",
-  "admin",
-  "docker",
-  "lxd",
-  "incus-admin",
-  "libvirt",
-  "disk",
-  "shadow",
-  "kmem",
-]);
-
 export function holds(fact: Fact): boolean {
   switch (fact.check) {
     case "key":
@@ -94,16 +74,11 @@ export function holds(fact: Fact): boolean {
 }
 
 /** Why the account is not what it is meant to be; each in a few words. */
-export function identityProblems({ role }: Account, { uid, groups, sudo }: Identity): readonly string[] {
+export function identityProblems({ role }: Account, identity: Identity): readonly string[] {
+  const { uid, groups, sudo } = identity;
   if (role !== "observes") return uid === 0 || sudo ? [] : ["has no sudo without a password"];
   const missing = observerGroups.filter((group) => !groups.includes(group));
-  const rootlike = groups.filter((group) => rootlikeGroups.has(group));
-  return [
-    ...(uid === 0 ? ["is root"] : []),
-    ...(sudo ? ["may use sudo"] : []),
-    ...rootlike.map((group) => `is in group ${group}`),
-    ...missing.map((group) => `is not in group ${group}`),
-  ];
+  return [...privileges(identity), ...missing.map((group) => `is not in group ${group}`)];
 }
 
 function pinsAsExpected(vmids: readonly number[], expected: readonly number[] | null): boolean {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { hostResult } from "../../protocol/outcome.ts";
 import type { Finished } from "../../server/process/run.ts";
+import { identityIn, identityQuestion } from "../../server/ssh/identity.ts";
 import type { Access } from "./access.ts";
 import type { Account, Fact, Refusable } from "./facts.ts";
 
@@ -173,24 +174,11 @@ function saidIn({ stdout, stderr, exit, deadlinePassed }: Finished): string {
 // --- the guest --------------------------------------------------------------------------------------------------------
 
 async function* lookAtGuest(access: Access, account: Account): AsyncGenerator<Fact> {
-  const answer = await access.ask(account.alias, { command: [`sh -c '${identityQuestion(account)}'`] });
+  const question = identityQuestion(account.role === "observes" ? "lists" : "uses");
+  const answer = await access.ask(account.alias, { command: [question] });
   const problem = access.refusedLogin(account.alias, answer);
   yield { check: "login", account, problem };
   if (problem !== null) return;
   yield { check: "identity", account, identity: identityIn(answer.stdout), said: saidIn(answer) };
   yield* refusesWays(access, account, "id");
-}
-
-/** Listing is all that the observing account is asked of sudo: anything more would be reported there as an incident. */
-function identityQuestion({ role }: Account): string {
-  const sudo = role === "observes" ? "sudo -n -l" : "sudo -n true";
-  return `echo "bg-uid $(id -u)"; echo "bg-groups $(id -Gn)"; ${sudo} >/dev/null 2>&1; echo "bg-sudo $?"`;
-}
-
-function identityIn(stdout: string) {
-  const [, uid] = /^bg-uid (\d+)$/m.exec(stdout) ?? [];
-  const [, groups] = /^bg-groups (.+)$/m.exec(stdout) ?? [];
-  const [, sudo] = /^bg-sudo (\d+)$/m.exec(stdout) ?? [];
-  if (uid === undefined || groups === undefined || sudo === undefined) return null;
-  return { uid: Number(uid), groups: groups.split(" "), sudo: sudo === "0" };
 }

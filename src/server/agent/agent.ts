@@ -1,11 +1,11 @@
 import type { Isolation } from "../../protocol/api.ts";
-import type { EventBody, Ephemeral } from "../../protocol/events.ts";
+import type { EventBody, Ephemeral, TurnEndReason } from "../../protocol/events.ts";
 import type { SessionId, TurnId } from "../../protocol/ids.ts";
 
 /** What answers prompts. It holds no key: what it wants of a Target it asks the Broker for, through `door`. */
 export interface Agent {
   /** How it is confined. */
-  readonly isolation: Isolation["kind"];
+  isolation(): Isolation;
   /** null when Turns can run; otherwise one sentence: what is missing and the mend. */
   problem(): string | null;
   /**
@@ -26,6 +26,8 @@ export interface TurnRequest {
   readonly model: string | undefined;
   /** The agent's own id of this conversation when it has answered here before: resume it. */
   readonly resume: string | undefined;
+  /** The Turn before this one, by the record. An agent whose memory may lack it is told by the digest; undefined: none. */
+  readonly after?: { readonly turn: TurnId; readonly end: TurnEndReason } | undefined;
   /** What was said before in this Session, for an agent whose memory is gone. */
   readonly digest: () => Promise<string>;
   readonly door: BrokerDoor;
@@ -55,6 +57,8 @@ export interface BrokerDoor {
   readonly token: string;
   /** Folder with the `ssh` and `scp` that stand first in the agent's PATH. */
   readonly binDir: string;
-  /** True while a brokered command runs: the silence watchdog waits. */
+  /** True while a brokered command runs: silence is not counted. */
   readonly busy: () => boolean;
+  /** True while an Approval waits for a person: no time is counted. */
+  readonly waiting: () => boolean;
 }

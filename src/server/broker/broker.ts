@@ -1,9 +1,8 @@
-import { createHash, timingSafeEqual } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, type Server } from "node:net";
-import { join } from "node:path";
+import { mkdtempSync } from "node:fs";
 import type { Mode } from "../../protocol/api.ts";
 import type {
+  ApprovalAsked,
+  ApprovalDecided,
   ExecSettled,
   ExecStarted,
   OperationRequested,
@@ -14,30 +13,33 @@ import type { Clock } from "../clock.ts";
 import type { Power } from "../power/power.ts";
 import { makeRuntimeFolder } from "../ssh/runtime-folder.ts";
 import type { Ssh } from "../ssh/ssh.ts";
-import { parseSsh } from "./ask.ts";
-import { Caller, type Request } from "./caller.ts";
-import { decide, type BrokerTarget, type Decision } from "./decide.ts";
-import type { Excerpt } from "./excerpt.ts";
-import { Execs } from "./exec.ts";
-import { runGuest, type GuestEnd } from "./run-guest.ts";
-import { overShare, runVerb } from "./run-verb.ts";
+import type { Store } from "../store/store.ts";
+import type { Standing } from "./accounts.ts";
+import { createApprovals, type Approvals } from "./approvals.ts";
+import type { BrokerTarget } from "./decide.ts";
+import { OpenDoor } from "./door.ts";
+import type { FixedAnswer, FixedAsk } from "./fixed.ts";
+import { createFreeze, type Freeze } from "./freeze.ts";
 
 /** Holds the way to the keys for agents: decides, runs, records. */
 export interface Broker {
   /** Opens the door for one Session; nothing passes it before its `beginTurn`. */
   open(session: BrokerSession): Promise<Door>;
+  readonly approvals: Approvals;
+  readonly freeze: Freeze;
   /** Closes every door, and removes the folder of their sockets. */
   close(): Promise<void>;
 }
 
-export type BrokerEvent = ExecStarted | ExecSettled | OperationRequested | OperationSettled;
+export type BrokerEvent =
+  ExecStarted | ExecSettled | OperationRequested | OperationSettled | ApprovalAsked | ApprovalDecided;
 
-interface BrokerSession {
+export interface BrokerSession {
   readonly id: SessionId;
   /** Asked at each request, since it may change while the Session lives. */
   readonly mode: () => Mode;
-  /** Resolves when the event is durable; rejects when it cannot be. */
-  readonly record: (event: BrokerEvent) => Promise<void>;
+  /** Resolves when the event is durable; rejects when it cannot be. `by`: who did it, when it was not the agent. */
+  readonly record: (event: BrokerEvent, by?: string) => Promise<void>;
   /** The `n` of the next `exec`, when the Session has had some before; default 0. */
   readonly nextExec?: number;
 }
@@ -47,23 +49,34 @@ export interface Door {
   readonly socketPath: string;
   readonly token: string;
   readonly binDir: string;
+  /** Something that was asked for is under way. */
   readonly busy: () => boolean;
+  /** A request of the Session waits for an Operator. */
+  readonly waiting: () => boolean;
   /** From now on requests are heard, until `endTurn`. */
   beginTurn(): void;
   /**
-   * Refuses what is asked from now on, ends guest commands that still run, and waits until their end is on record. Verbs
-   * run on.
+   * Refuses what is asked from now on, voids what waits for an Operator, ends guest commands that still run, and waits
+   * until all of that is on record. Verbs run on.
    */
   endTurn(): Promise<void>;
-  /** The same, and no knock is answered any more. */
+  /** For a Runbook, which has a Turn of its own: it needs no `beginTurn`, and `endTurn` ends it. */
+  runFixed(asked: FixedAsk): Promise<FixedAnswer>;
+  /** Call it when the Session's mode is another: what the new one forbids is not sent any more. */
+  modeChanged(): void;
+  /** The same as endTurn, and no knock is answered any more. */
   close(): Promise<void>;
 }
 
 export interface BrokerDeps {
   readonly ssh: Ssh;
   readonly power: Power;
+  /** Where the freeze and the output of commands are kept. */
+  readonly store: Store;
   /** The first is the default one: `devvm` and `pve` mean it. */
   readonly targets: readonly BrokerTarget[];
+  /** What an account that is configured as owning nothing has shown of itself. */
+  readonly standing: (target: string, alias: string) => Promise<Standing>;
   readonly clock: Clock;
   readonly newId: () => OperationId;
   /** Unguessable, for one Session. */
@@ -73,21 +86,22 @@ export interface BrokerDeps {
   readonly runtimeName?: string | undefined;
 }
 
-/** Folder with the `ssh` and `scp` for the agent's PATH. */
-const binDir = join(import.meta.dirname, "bin");
-/** Requests of one Session at the same time; one more is refused with a sentence. */
-const requestsAtOnceMax = 32;
-/** Open connections of one Session; one more is closed unheard, and the shim says that the line was lost. */
-const connectionsMax = 4 * requestsAtOnceMax;
-
 export function createBroker(deps: BrokerDeps): Broker {
   const doors = new Set<OpenDoor>();
   const folder = makeRuntimeFolder(deps.runtimeName && `${deps.runtimeName}-broker`);
+  const approvals = createApprovals(deps);
+  const freeze = createFreeze(deps);
+  freeze.watch(() => {
+    const frozen = freeze.now();
+    if (frozen !== null) for (const door of doors) door.freeze(frozen);
+  });
   return {
+    approvals,
+    freeze,
     async open(session) {
       // 0700, with a name of its own: a door that closes late takes nothing from the next one of its session.
       const place = mkdtempSync(folder.path("d-"));
-      const door = new OpenDoor(deps, session, place, () => doors.delete(door));
+      const door = new OpenDoor({ ...deps, approvals, freeze }, session, place, () => doors.delete(door));
       await door.listen();
       doors.add(door);
       return door;
@@ -97,176 +111,4 @@ export function createBroker(deps: BrokerDeps): Broker {
       folder.remove();
     },
   };
-}
-
-class OpenDoor implements Door {
-  readonly token: string;
-  readonly binDir = binDir;
-  readonly socketPath: string;
-  #inTurn = false;
-  #stop = new AbortController();
-  readonly #callers = new Set<Caller>();
-  /** Everything under way, each settled on record when its promise resolves. */
-  readonly #guests = new Set<Promise<void>>();
-  readonly #verbs = new Set<Promise<void>>();
-  readonly #deps: BrokerDeps;
-  readonly #session: BrokerSession;
-  readonly #execs: Execs;
-  readonly #folder: string;
-  readonly #server: Server;
-  readonly #onClose: () => void;
-
-  constructor(deps: BrokerDeps, session: BrokerSession, folder: string, onClose: () => void) {
-    this.#deps = deps;
-    this.#session = session;
-    this.#onClose = onClose;
-    this.#execs = new Execs(deps, session);
-    this.token = deps.newToken();
-    this.#folder = folder;
-    this.socketPath = join(folder, "s");
-    this.#server = createServer((socket) => void this.#answer(new Caller(socket)));
-    this.#server.maxConnections = connectionsMax;
-  }
-
-  listen(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen(this.socketPath, resolve);
-    });
-  }
-
-  busy = (): boolean => this.#guests.size + this.#verbs.size > 0;
-
-  beginTurn(): void {
-    this.#inTurn = true;
-    this.#execs.beginTurn();
-  }
-
-  async endTurn(): Promise<void> {
-    this.#inTurn = false;
-    this.#stop.abort();
-    this.#stop = new AbortController();
-    await Promise.all(this.#guests);
-  }
-
-  async close(): Promise<void> {
-    this.#onClose();
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    await this.endTurn();
-    for (const caller of this.#callers) caller.drop();
-    await closed;
-    rmSync(this.#folder, { recursive: true, force: true });
-  }
-
-  async #answer(caller: Caller): Promise<void> {
-    this.#callers.add(caller);
-    caller.gone.addEventListener("abort", () => this.#callers.delete(caller));
-    const request = await caller.request();
-    if (request === null) return;
-    if (!equal(request.token, this.token)) {
-      this.#deps.log(`broker: a request with a wrong token for session ${this.#session.id}`);
-      return caller.answer(255, "the token is not this session's. Nothing was run.");
-    }
-    // What an agent left running in the background still has the token.
-    if (!this.#inTurn) return caller.answer(255, "no turn is running. Nothing was run.");
-    if (this.#guests.size + this.#verbs.size >= requestsAtOnceMax) {
-      return caller.answer(
-        255,
-        `${requestsAtOnceMax} commands already run in this session. Nothing was run: wait until some have ended.`,
-      );
-    }
-    const decision = this.#decide(request);
-    const running = decision.kind === "power" && decision.verb !== "status" ? this.#verbs : this.#guests;
-    const work = this.#work(caller, request, decision).catch((error: unknown) => {
-      this.#deps.log(`broker: ${String(error)}`);
-      caller.answer(255, "the broker failed. What was asked may or may not have run.");
-    });
-    running.add(work);
-    await work;
-    running.delete(work);
-  }
-
-  #decide({ program, argv }: Request): Decision {
-    const { targets, power, clock } = this.#deps;
-    if (program === "scp") {
-      const sentence =
-        "scp is not available here. Read a file with: ssh devvm 'cat FILE'. Write one with: ssh devvm 'cat > FILE' < LOCAL";
-      return { kind: "refused", target: "", account: "", sentence };
-    }
-    const decision = decide(parseSsh(argv), this.#session.mode(), targets);
-    if (decision.kind !== "power") return decision;
-    const sentence = overShare(power, clock, decision.target, decision.verb);
-    return sentence === null
-      ? decision
-      : { kind: "refused", target: decision.target, account: "hypervisor", sentence };
-  }
-
-  async #work(caller: Caller, request: Request, decision: Decision): Promise<void> {
-    switch (decision.kind) {
-      case "refused": {
-        const { target, account, sentence } = decision;
-        const command = [request.program, ...request.argv].join(" ");
-        await this.#execs.refused({ target, account, command }, sentence);
-        return caller.answer(255, sentence);
-      }
-      case "guest": {
-        const { ssh } = this.#deps;
-        const { target, account, command } = decision;
-        const stop = this.#stop.signal;
-        const { code, sentence } = await this.#execs.run(
-          { target, account: account.user, command },
-          (excerpt) => runGuest({ ssh, caller, excerpt, stop }, decision),
-        );
-        return caller.answer(code, sentence);
-      }
-      case "power": {
-        const { target, verb } = decision;
-        if (verb !== "status") return this.#verb(caller, decision);
-        const { code, sentence } = await this.#execs.run(
-          { target, account: "hypervisor", command: verb },
-          (excerpt) => this.#status(caller, excerpt, target),
-        );
-        return caller.answer(code, sentence);
-      }
-    }
-  }
-
-  async #status(caller: Caller, excerpt: Excerpt, target: string): Promise<GuestEnd> {
-    const report = await this.#deps.power.status(target);
-    if ("kind" in report)
-      return {
-        end: { kind: "refused", reason: report.kind },
-        code: 255,
-        sentence: `no hypervisor is configured for ${target}.`,
-      };
-    for (const channel of ["stdout", "stderr"] as const) {
-      const bytes = Buffer.from(report[channel]);
-      excerpt.take(bytes);
-      caller.send(channel, bytes);
-    }
-    const { exit_code } = report;
-    if (exit_code === null)
-      return { end: { kind: "unknown", reason: "The hypervisor gave no answer." }, code: 255 };
-    return { end: { kind: "exited", code: exit_code }, code: exit_code };
-  }
-
-  async #verb(caller: Caller, { target, verb }: Extract<Decision, { kind: "power" }>): Promise<void> {
-    const { power, newId } = this.#deps;
-    const record = async (event: OperationRequested | OperationSettled) => {
-      if (await this.#execs.inTime(this.#session.record(event))) return;
-      if (event.phase === "requested")
-        throw new Error(`${verb} on ${target} could not be recorded in the session, and was not sent`);
-      this.#deps.log(
-        `broker: the end of ${verb} on ${target} could not be recorded in session ${this.#session.id}`,
-      );
-    };
-    const { code, sentence } = await runVerb({ power, caller, newId, record }, target, verb);
-    caller.answer(code, sentence);
-  }
-}
-
-/** In constant time, whatever the lengths. */
-function equal(a: string, b: string): boolean {
-  const digest = (text: string) => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(a), digest(b));
 }

@@ -1,11 +1,16 @@
 import type { Socket } from "node:net";
-import { encode, frame, frameBytesMax, Frames } from "./frames.ts";
+import type { Clock } from "../clock.ts";
+import { encode, frameBytesMax, Frames } from "../process/frames.ts";
+import { frame } from "./frames.ts";
 
 export interface Request {
   readonly token: string;
   readonly program: "ssh" | "scp";
   readonly argv: readonly string[];
 }
+
+/** Why stdin could not be had whole. */
+export type NotWhole = "too_long" | "no_end" | "called_off";
 
 /** What the shim may have sent of stdin before it waits for more credit: so much is held here at most. */
 const stdinWindowBytes = 256 * 1024;
@@ -16,11 +21,13 @@ const requestMsMax = 10_000;
 
 /** One shim on the other end of a socket. */
 export class Caller {
-  /** Aborted when the shim is gone. */
+  /** Aborted when the shim is gone, with a sentence as its reason. */
   readonly gone: AbortSignal;
   #stdinBytes = 0;
   #stdinAllowed = 0;
   #onStdin: ((chunk: Buffer | null) => void) | null = null;
+  /** All of stdin, where it was read before the act. */
+  #whole: Buffer | null = null;
   #asked = false;
   #answered = false;
   readonly #socket: Socket;
@@ -46,7 +53,7 @@ export class Caller {
     socket.on("error", () => {});
     socket.on("close", () => {
       this.#request.resolve(null);
-      gone.abort();
+      gone.abort("Whoever asked went away.");
     });
   }
 
@@ -55,8 +62,45 @@ export class Caller {
     return this.#request.promise;
   }
 
+  /**
+   * Reads stdin to its end, which is waited for as long as `msMax` and until `until` is aborted: `onStdin` then gets exactly
+   * these bytes.
+   */
+  async wholeStdin(
+    clock: Clock,
+    until: AbortSignal,
+    bytesMax: number,
+    msMax: number,
+  ): Promise<Buffer | NotWhole> {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const { promise, resolve } = Promise.withResolvers<Buffer | NotWhole>();
+    this.#onStdin = (chunk) => {
+      if (chunk === null) return resolve(Buffer.concat(chunks));
+      bytes += chunk.length;
+      if (bytes > bytesMax) return resolve("too_long");
+      chunks.push(chunk);
+    };
+    const callOff = clock.after(msMax, () => resolve("no_end"));
+    const leave = () => resolve("called_off");
+    until.addEventListener("abort", leave);
+    if (until.aborted) leave();
+    // One more than may come: without credit left the shim would not see the end.
+    this.accept(bytesMax + 1);
+    const whole = await promise;
+    callOff();
+    until.removeEventListener("abort", leave);
+    this.#onStdin = () => {};
+    if (typeof whole !== "string") this.#whole = whole;
+    return whole;
+  }
+
   /** From now on stdin is wanted; null is its end. Call `accept` for every byte that was passed on. */
   onStdin(listener: (chunk: Buffer | null) => void): void {
+    if (this.#whole !== null) {
+      if (this.#whole.length > 0) listener(this.#whole);
+      return listener(null);
+    }
     this.#onStdin = listener;
     this.accept(stdinWindowBytes);
   }
@@ -125,10 +169,17 @@ function decodeRequest(payload: Buffer): Request | null {
     const value: unknown = JSON.parse(payload.toString());
     if (typeof value !== "object" || value === null) return null;
     const { token, program, argv } = value as Record<string, unknown>;
+    // What is shown to be decided on, and what is sent, is the same only for whole characters.
+    if (!Array.isArray(argv) || !argv.every((word) => typeof word === "string" && sendable(word)))
+      return null;
     if (typeof token !== "string" || (program !== "ssh" && program !== "scp")) return null;
-    if (!Array.isArray(argv) || !argv.every((word) => typeof word === "string")) return null;
     return { token, program, argv };
   } catch {
     return null;
   }
+}
+
+/** No process has other words: only a forged request could hold half a character or a NUL. */
+function sendable(word: string): boolean {
+  return word.isWellFormed() && !word.includes("\0");
 }

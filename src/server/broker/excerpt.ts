@@ -1,4 +1,4 @@
-import type { ExecSettled } from "../../protocol/events.ts";
+import { restOfKey, tornBytesMax } from "./redacting.ts";
 
 /** Kept of a command's output for the record: this much of its beginning and as much of its end. */
 const sideBytesMax = 8 * 1024;
@@ -25,13 +25,25 @@ export class Excerpt {
     if (this.#tail.length > 64) this.#tail = [Buffer.concat(this.#tail)];
   }
 
-  fields(): Pick<ExecSettled, "bytes" | "excerpt" | "cut"> {
-    const tail = Buffer.concat(this.#tail).subarray(-sideBytesMax);
-    const left = this.bytes - this.#head.length - tail.length;
-    if (left === 0) return { bytes: this.bytes, excerpt: Buffer.concat([this.#head, tail]).toString() };
-    const excerpt = `${wholeEnd(this.#head).toString()}\n[${left} bytes left out]\n${wholeStart(tail).toString()}`;
-    return { bytes: this.bytes, excerpt, cut: { bytes: this.bytes, whole: null } };
+  get isWhole(): boolean {
+    return this.bytes <= 2 * sideBytesMax;
   }
+
+  /** `why` ends what is said of the part that was left out. */
+  text(why = ""): string {
+    const tail = Buffer.concat(this.#tail).subarray(-sideBytesMax);
+    if (this.isWhole) return Buffer.concat([this.#head, tail]).toString();
+    const first = wholeEnd(this.#head);
+    const last = withoutTorn(tail);
+    return `${first.toString()}\n[${this.bytes - first.length - last.length} bytes left out${why}]\n${last.toString()}`;
+  }
+}
+
+/** From the next line on, and without what may be the rest of a key: half a secret is not seen to be one. */
+function withoutTorn(tail: Buffer): Buffer {
+  const line = tail.subarray(0, tornBytesMax).indexOf("\n");
+  const lines = tail.subarray(line === -1 ? tornBytesMax : line + 1);
+  return wholeStart(lines.subarray(restOfKey(lines.toString("latin1"))));
 }
 
 /** Without a UTF-8 character that the cut went through. */

@@ -1,20 +1,19 @@
 import type { ExecSettled, ExecStarted } from "../../protocol/events.ts";
 import type { SessionId } from "../../protocol/ids.ts";
-import type { Clock } from "../clock.ts";
-import { Excerpt, wholeEnd } from "./excerpt.ts";
+import { wholeEnd } from "./excerpt.ts";
+import { KeptOutputs, type KeptDeps } from "./kept.ts";
+import { Output } from "./output.ts";
 import type { GuestEnd } from "./run-guest.ts";
 
 /** What is about to run, where, and as whom. */
 export type Exec = Pick<ExecStarted, "target" | "account" | "command" | "approval">;
 
-interface ExecsDeps {
-  readonly clock: Clock;
-  readonly log: (text: string) => void;
-}
+type ExecsDeps = KeptDeps;
 
 interface ExecsSession {
   readonly id: SessionId;
-  readonly record: (event: ExecStarted | ExecSettled) => Promise<void>;
+  /** `by` is the actor, by default the agent. */
+  readonly record: (event: ExecStarted | ExecSettled, by?: string) => Promise<void>;
   readonly nextExec?: number;
 }
 
@@ -34,19 +33,25 @@ export class Execs {
   #refused = 0;
   readonly #deps: ExecsDeps;
   readonly #session: ExecsSession;
+  readonly #kept: KeptOutputs;
 
   constructor(deps: ExecsDeps, session: ExecsSession) {
     this.#deps = deps;
     this.#session = session;
     this.#next = session.nextExec ?? 0;
+    this.#kept = new KeptOutputs(deps, session.id);
   }
 
   beginTurn(): void {
     this.#refused = 0;
   }
 
-  /** Resolves when the end is on record; without a record of the beginning nothing is run. */
-  async run(what: Exec, act: (excerpt: Excerpt) => Promise<GuestEnd>): Promise<GuestEnd> {
+  /** Resolves when the end is on record; without a record of the beginning nothing is run. `n` is that of its Events. */
+  async run(
+    what: Exec,
+    act: (output: Output) => Promise<GuestEnd>,
+    by?: string,
+  ): Promise<GuestEnd & { readonly n: number }> {
     const facts = {
       kind: "exec",
       n: this.#next++,
@@ -54,19 +59,20 @@ export class Execs {
       command: cut(what.command, commandBytesMax),
     } as const;
     const notRun = { kind: "refused", reason: "It could not be recorded in time, and was not run." } as const;
-    const excerpt = new Excerpt();
-    const started = this.#session.record({ ...facts, phase: "started" });
+    const { n } = facts;
+    const output = this.#output(n);
+    const started = this.#session.record({ ...facts, phase: "started" }, by);
     if (!(await this.inTime(started))) {
       // Should it come to the record after all, its end comes too.
-      void started.then(() => this.#settle(facts, notRun, 0, excerpt)).catch(() => {});
+      void started.then(() => this.#settle(facts, notRun, 0, output, by)).catch(() => {});
       const sentence =
         "this could not be recorded, so that it was not run. Tell the operator: the record's disk does not answer.";
-      return { end: notRun, code: 255, sentence };
+      return { n, end: notRun, code: 255, sentence };
     }
     const begun = performance.now();
-    const end = await act(excerpt);
-    await this.#settle(facts, end.end, Math.round(performance.now() - begun), excerpt);
-    return end;
+    const end = await act(output);
+    await this.#settle(facts, end.end, Math.round(performance.now() - begun), output, by);
+    return { n, ...end };
   }
 
   /** What was asked and not run. */
@@ -84,7 +90,11 @@ export class Execs {
     const reason = last
       ? `${short(sentence)} ${refusedRecordedMax} requests were refused before it in this turn: further ones are answered, but not recorded one by one.`
       : short(sentence);
-    await this.#settle(facts, { kind: "refused", reason }, 0, new Excerpt());
+    await this.#settle(facts, { kind: "refused", reason }, 0, this.#output(facts.n));
+  }
+
+  #output(n: number): Output {
+    return new Output(this.#kept.of(n), `/api/session/${this.#session.id}/exec/${n}`);
   }
 
   /** False when it was refused or took too long. */
@@ -109,15 +119,13 @@ export class Execs {
     facts: Omit<ExecStarted, "phase">,
     end: ExecSettled["end"],
     duration_ms: number,
-    excerpt: Excerpt,
+    output: Output,
+    by?: string,
   ): Promise<void> {
-    const settled = this.#session.record({
-      ...facts,
-      phase: "settled",
-      end,
-      duration_ms,
-      ...excerpt.fields(),
-    });
+    const settled = this.#session.record(
+      { ...facts, phase: "settled", end, duration_ms, ...(await output.end()) },
+      by,
+    );
     if (!(await this.inTime(settled)))
       this.#deps.log(
         `broker: the end of exec ${facts.n} of session ${this.#session.id} could not be recorded`,

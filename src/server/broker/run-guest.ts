@@ -1,9 +1,12 @@
 import type { Readable } from "node:stream";
 import type { ExecSettled } from "../../protocol/events.ts";
+import type { Uuid } from "../../protocol/ids.ts";
+import type { Clock } from "../clock.ts";
 import type { Ssh, SshExit } from "../ssh/ssh.ts";
-import type { Caller } from "./caller.ts";
-import type { Decision } from "./decide.ts";
-import type { Excerpt } from "./excerpt.ts";
+import type { Act } from "./decide.ts";
+import { endThere, marked, type EndedThere } from "./end-there.ts";
+import type { Output } from "./output.ts";
+import type { Channel, Sink } from "./sink.ts";
 
 export interface GuestEnd {
   readonly end: ExecSettled["end"];
@@ -12,54 +15,95 @@ export interface GuestEnd {
   readonly sentence?: string;
 }
 
-/** Runs one command on a guest, bytes both ways, until it ends or the agent has gone away. */
-export async function runGuest(
-  {
-    ssh,
-    caller,
-    excerpt,
-    stop,
-  }: { readonly ssh: Ssh; readonly caller: Caller; readonly excerpt: Excerpt; readonly stop: AbortSignal },
-  { target, account, command }: Extract<Decision, { kind: "guest" }>,
-): Promise<GuestEnd> {
-  const leave = AbortSignal.any([caller.gone, stop]);
-  const started = await ssh.start(account.alias, [command], leave);
-  if (started.kind === "not_sent")
-    return { end: { kind: "refused", reason: started.reason }, code: 255, sentence: started.reason };
-  if (leave.aborted) started.kill();
-  leave.addEventListener("abort", () => started.kill());
+export interface RunGuestDeps {
+  readonly ssh: Ssh;
+  readonly clock: Clock;
+  /** Of the mark by which a command is found again on its guest. */
+  readonly newId: () => Uuid;
+  readonly sink: Sink;
+  readonly output: Output;
+  /** Aborted when the command has to end, with a sentence as its reason. */
+  readonly stop: AbortSignal;
+  /** Default `guestCommandMsMax`. */
+  readonly timeoutMs?: number;
+}
 
-  caller.onStdin((chunk) => {
+/** A command that runs longer is ended on its guest. */
+export const guestCommandMsMax = 20 * 60_000;
+
+/**
+ * Runs one command on a guest, bytes both ways. It is ended on its guest when whoever asked has gone, when it has to stop and
+ * when its time is over; the end says whether it was seen gone.
+ */
+export async function runGuest(
+  { ssh, clock, newId, sink, output, stop, timeoutMs = guestCommandMsMax }: RunGuestDeps,
+  { target, account, command }: Pick<Extract<Act, { kind: "guest" }>, "target" | "account" | "command">,
+): Promise<GuestEnd> {
+  const mark = newId();
+  const overdue = new AbortController();
+  const callOff = clock.after(timeoutMs, () =>
+    overdue.abort(`It ran longer than ${timeoutMs / 1_000} s, which is as long as it may.`),
+  );
+  const leave = AbortSignal.any([sink.gone, stop, overdue.signal]);
+  const started = await ssh.start(account.alias, [marked(mark, command)], leave);
+  if (started.kind === "not_sent") {
+    callOff();
+    return { end: { kind: "refused", reason: started.reason }, code: 255, sentence: started.reason };
+  }
+  const sent = performance.now();
+  let ending: Promise<EndedThere> | null = null;
+  const end = () => {
+    const sentMsAgo = performance.now() - sent;
+    ending ??= endThere(ssh, account, { mark, sentMsAgo, silent: output.bytes === 0 });
+    started.kill();
+  };
+  if (leave.aborted) end();
+  leave.addEventListener("abort", end);
+
+  sink.onStdin((chunk) => {
     if (chunk === null) started.stdin.end();
     // The callback also comes when the far side wants no more: the bytes are gone then, as with a closed pipe.
-    else if (started.stdin.writable) started.stdin.write(chunk, () => caller.accept(chunk.length));
-    else caller.accept(chunk.length);
+    else if (started.stdin.writable) started.stdin.write(chunk, () => sink.accept(chunk.length));
+    else sink.accept(chunk.length);
   });
-  pass(started.stdout, "stdout", caller, excerpt);
-  pass(started.stderr, "stderr", caller, excerpt);
+  pass(started.stdout, "stdout", sink, output);
+  pass(started.stderr, "stderr", sink, output);
   const exit = await started.exit;
-  return ended(exit, leave.aborted, target);
+  callOff();
+  leave.removeEventListener("abort", end);
+  const byItself = exit.kind === "exited" && exit.code !== 255;
+  return ending === null || byItself
+    ? ended(exit, target)
+    : endedThere(await ending, reasonOf(leave), target);
 }
 
 /** What a slow agent has not taken yet stays in the pipe, and stops the command at its far end. */
-function pass(from: Readable, channel: "stdout" | "stderr", caller: Caller, excerpt: Excerpt): void {
+function pass(from: Readable, channel: Channel, sink: Sink, output: Output): void {
   from.on("data", (chunk: Buffer) => {
-    excerpt.take(chunk);
-    if (caller.send(channel, chunk)) return;
+    output.take(channel, chunk);
+    if (sink.send(channel, chunk)) return;
     from.pause();
-    caller.drained(() => from.resume());
+    sink.drained(() => from.resume());
   });
   // Without a reader nothing may keep the command's end from being seen.
-  caller.gone.addEventListener("abort", () => from.resume());
+  sink.gone.addEventListener("abort", () => from.resume());
 }
 
-function ended(exit: SshExit, left: boolean, target: string): GuestEnd {
-  if (left && exit.kind === "signalled") {
-    // sshd passes no signal on: the command meets the end of its pipes, or never notices.
-    return unknown(
-      `The agent went away; the connection was closed, and the command may go on running on ${target}.`,
-    );
+function reasonOf({ reason }: AbortSignal): string {
+  return typeof reason === "string" ? reason : "It was called off.";
+}
+
+function endedThere(seen: EndedThere, why: string, target: string): GuestEnd {
+  if (seen.kind === "gone") {
+    const reason = `${why} The command was ended, and nothing of it is left on ${target}.`;
+    return { end: { kind: "ended", reason }, code: 255, sentence: reason };
   }
+  return unknown(
+    `${why} The connection was closed. ${seen.because} The command may go on running on ${target}.`,
+  );
+}
+
+function ended(exit: SshExit, target: string): GuestEnd {
   switch (exit.kind) {
     case "exited":
       if (exit.code !== 255) return { end: exit, code: exit.code };
@@ -67,7 +111,7 @@ function ended(exit: SshExit, left: boolean, target: string): GuestEnd {
         end: {
           kind: "unknown",
           reason:
-            "ssh answered 255: either the command did, or the connection was lost and it may go on running.",
+            "ssh answered 255: either the command did, or a signal ended it, or the connection was lost and it may go on running.",
         },
         code: 255,
       };

@@ -1,28 +1,45 @@
 import type { Operation } from "../../protocol/api.ts";
 import type { OperationRequested, OperationSettled } from "../../protocol/events.ts";
-import type { OperationId } from "../../protocol/ids.ts";
+import type { ApprovalId, OperationId } from "../../protocol/ids.ts";
 import type { Outcome } from "../../protocol/outcome.ts";
 import { verbs, type Verb } from "../../protocol/verbs.ts";
 import type { Clock } from "../clock.ts";
 import { busyCode } from "../power/answer.ts";
-import type { Power } from "../power/power.ts";
+import type { Power, Submitted } from "../power/power.ts";
 import type { Caller } from "./caller.ts";
 
 /** As Operations name their actor. */
 const agentActor = "agent";
-/** Mutating Verbs of agents per Target within an hour; one more is refused and the Operator's to decide. */
+/** Mutating Verbs of agents per Target within an hour; for one more an Operator is asked. */
 const agentVerbsPerHourMax = 2;
 const hourMs = 3_600_000;
 
 /** A sentence when agents have used up their share; the record tells, so that a restart gives no new one. */
-export function overShare(power: Power, clock: Clock, target: string, verb: Verb): string | null {
-  if (!verbs[verb].mutating) return null;
+export function overShare(power: Power, clock: Clock, target: string): string | null {
   const since = new Date(clock.now().getTime() - hourMs).toISOString();
-  const mine = power
+  const used = power
     .history(target, Number.POSITIVE_INFINITY)
-    .filter((each) => each.by === agentActor && verbs[each.verb].mutating && each.requested_at > since);
-  if (mine.length < agentVerbsPerHourMax) return null;
-  return `agents have already used ${agentVerbsPerHourMax} mutating verbs on ${target} within an hour. ${verb} was not sent: tell the operator what you saw and what you recommend.`;
+    .filter(
+      (each) => each.by === agentActor && verbs[each.verb].mutating && each.requested_at > since,
+    ).length;
+  if (used < agentVerbsPerHourMax) return null;
+  return `Agents have used ${used} verbs on ${target} within the hour.`;
+}
+
+export interface VerbEnd {
+  readonly code: number;
+  readonly sentence?: string;
+}
+
+/** An answer in place of a question to the Operator: it could not be carried out anyway. */
+export function busyNow(power: Power, target: string, verb: Verb): VerbEnd | null {
+  const holder = verbs[verb].mutating ? power.current(target) : null;
+  return holder && busy(target, verb, holder);
+}
+
+/** What the Operator sees as the machine's last mutating Operation: a Verb that they approve is bound to it. */
+export function lastSeen(power: Power, target: string): OperationId | null {
+  return (power.current(target) ?? power.last(target))?.id ?? null;
 }
 
 /** Runs one Verb as an Operation, its output streamed to the agent. It runs on though the agent goes away. */
@@ -31,31 +48,43 @@ export async function runVerb(
     readonly power: Power;
     readonly caller: Caller;
     readonly newId: () => OperationId;
-    readonly record: (event: OperationRequested | OperationSettled) => Promise<void>;
+    /** False when it is not on record in time. */
+    readonly record: (event: OperationRequested | OperationSettled) => Promise<boolean>;
+    /** Asked at the last moment: a sentence when it may not be sent any more. */
+    readonly forbidden: () => string | null;
   },
   target: string,
   verb: Verb,
-): Promise<{ readonly code: number; readonly sentence?: string }> {
-  const { power, caller, record, newId } = deps;
+  approved?: { readonly approval: ApprovalId; readonly after: OperationId | null },
+): Promise<VerbEnd> {
+  const { power, caller, record, newId, forbidden } = deps;
   const key = newId();
-  await record({ kind: "operation", phase: "requested", operation: key, target, verb });
+  const facts = { kind: "operation", operation: key, target, verb } as const;
   const settle = (outcome: Outcome, durable: boolean) =>
-    record({ kind: "operation", phase: "settled", operation: key, target, verb, outcome, durable });
+    record({ ...facts, phase: "settled", outcome, durable });
+  const approval = approved && { approval: approved.approval };
+  if (!(await record({ ...facts, phase: "requested", ...approval }))) {
+    // Should it come to the record after all, its end stands behind it.
+    void settle({ kind: "refused", reason: "It could not be recorded in time, and was not sent." }, true);
+    return { code: 255, sentence: notRecorded(verb) };
+  }
   const stop = power.watch(({ operation, output }) => {
     if (operation.id === key && output !== undefined) caller.send("stdout", Buffer.from(output.text));
   });
   try {
-    const answer = await power.submit({ target, verb, key, by: agentActor });
+    const why = forbidden();
+    if (why !== null) {
+      const reason = `${verb} was not sent: ${why}`;
+      await settle({ kind: "refused", reason }, true);
+      return { code: 255, sentence: reason };
+    }
+    const answer = await power.submit({ target, verb, key, by: agentActor, after: approved?.after });
     if (answer.kind === "busy") {
-      const { holder } = answer;
-      await settle({ kind: "busy", holder: holder.id }, true);
-      return {
-        code: busyCode,
-        sentence: `${target} is busy: ${holder.verb}, asked for by ${holder.by} at ${holder.requested_at}, is under way. ${verb} was not sent.`,
-      };
+      await settle({ kind: "busy", holder: answer.holder.id }, true);
+      return busy(target, verb, answer.holder);
     }
     if (answer.kind !== "accepted") {
-      const reason = `${verb} was not sent: ${answer.kind.replaceAll("_", " ")}.`;
+      const reason = notAccepted(answer, target, verb);
       await settle({ kind: "refused", reason }, true);
       return { code: 255, sentence: reason };
     }
@@ -65,6 +94,34 @@ export async function runVerb(
     return { code: codeOf(operation), ...sentenceOf(operation) };
   } finally {
     stop();
+  }
+}
+
+function notRecorded(verb: Verb): string {
+  return `${verb} could not be recorded, so that it was not sent. Tell the operator: the record's disk does not answer.`;
+}
+
+function busy(target: string, verb: Verb, holder: Operation): VerbEnd {
+  return {
+    code: busyCode,
+    sentence: `${target} is busy: ${holder.verb}, asked for by ${holder.by} at ${holder.requested_at}, is under way. ${verb} was not sent.`,
+  };
+}
+
+function notAccepted(
+  answer: Exclude<Submitted, { kind: "accepted" | "busy" }>,
+  target: string,
+  verb: Verb,
+): string {
+  switch (answer.kind) {
+    case "stale": {
+      const { latest } = answer;
+      return `${verb} was not sent: since the operator was asked, ${target} has had a ${latest.verb} by ${latest.by} (${latest.requested_at}). Ask for status, and look whether it is still needed.`;
+    }
+    case "mismatch":
+    case "unknown_target":
+    case "no_power":
+      return `${verb} was not sent: ${answer.kind.replaceAll("_", " ")}.`;
   }
 }
 

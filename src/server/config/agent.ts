@@ -1,11 +1,11 @@
 import { fileURLToPath } from "node:url";
 import path from "node:path";
 import type { Mode } from "../../protocol/api.ts";
-import type { AgentConfig, Isolation } from "./config.ts";
+import type { AgentConfig, IsolationChoice } from "./config.ts";
 import { complain, notShown, shown, type Findings } from "./findings.ts";
 import { readNumber } from "./numbers.ts";
 import { absolutePath, type OptionName, type Read } from "./options.ts";
-import { parseHttpUrl } from "./values.ts";
+import { isAccount, parseHttpUrl } from "./values.ts";
 
 const definitionsDir = fileURLToPath(new URL("../../../agents/", import.meta.url));
 
@@ -15,6 +15,12 @@ const turnsAtOnce = { default: 3, min: 1, max: 32, whole: true };
 const turnSeconds = { default: 1800, min: 0.1, max: 86_400, whole: false };
 /** A Turn that says nothing for so long, while the broker is idle, has hung: some hangs give no event at all. */
 const silenceTimeoutSeconds = 180;
+/** Requests to the model in one Turn; then it is ended and says so. Whoever wants more says "go on". */
+const modelCallsMax = 100;
+/** What the model may write in one Turn, thoughts and inputs of tools included; then it is ended and says so. */
+const outputCharsMax = 16 * 1024 * 1024;
+/** In USD. The model call that exceeds it is the Turn's last one; unset: no limit. */
+const turnCost = { min: 0.01, max: 10_000, whole: false };
 /** Beyond these the process idle for longest is ended, and resumed by its next Turn: each holds about 273 MB. */
 const agentsWarmMax = 3;
 
@@ -22,7 +28,7 @@ const agentsWarmMax = 3;
 export function readAgent(
   read: Read,
   findings: Findings,
-): { readonly agent: AgentConfig; readonly mode: Mode; readonly isolation: Isolation } {
+): { readonly agent: AgentConfig; readonly mode: Mode; readonly isolation: IsolationChoice } {
   const before = findings.problems.length;
   const agent = {
     definitionPath: readDefinition(read, findings),
@@ -31,18 +37,15 @@ export function readAgent(
     maxConcurrentTurns: readNumber(read, "BREAKGLASS_MAX_CONCURRENT_TURNS", turnsAtOnce, refused, findings),
     turnTimeoutSeconds: readNumber(read, "BREAKGLASS_TURN_TIMEOUT_SECONDS", turnSeconds, refused, findings),
     silenceTimeoutSeconds,
+    modelCallsMax,
+    outputCharsMax,
+    turnCostUsdMax: readTurnCost(read, findings),
     warmMax: agentsWarmMax,
     credentials: readModelCredentials(read, findings),
   };
   // The strictest of each stands in for a word that is not understood.
   const mode = readWord(read, "BREAKGLASS_MODE", modes, { unset: "supervised", wrong: "observe" }, findings);
-  const isolation = readWord(
-    read,
-    "BREAKGLASS_ISOLATION",
-    isolations,
-    { unset: "auto", wrong: "auto" },
-    findings,
-  );
+  const isolation = readIsolation(read, findings);
   const wrong = findings.problems.slice(before).map(({ option }) => option);
   const problem =
     wrong.length === 0
@@ -53,7 +56,23 @@ export function readAgent(
 
 const refused = "Turns are refused until then; power and state work.";
 const modes: readonly Mode[] = ["observe", "supervised", "autonomous"];
-const isolations: readonly Isolation[] = ["auto", "bubblewrap", "none"];
+
+/** A unix socket's path has 107 bytes at most (unix(7)). */
+const socketBytesMax = 107;
+
+/** The strictest stands in for what is not understood, and Turns are refused. */
+function readIsolation(read: Read, findings: Findings): IsolationChoice {
+  const option = "BREAKGLASS_ISOLATION";
+  const value = read(option) ?? "auto";
+  if (value === "auto" || value === "bubblewrap" || value === "none") return { kind: value };
+  const [, kind, rest = ""] = /^(account|runner):(.+)$/.exec(value) ?? [];
+  if (kind === "account" && isAccount(rest)) return { kind, account: rest };
+  if (kind === "runner" && path.isAbsolute(rest) && Buffer.byteLength(rest) <= socketBytesMax)
+    return { kind, socketPath: path.normalize(rest) };
+  const words = "auto, bubblewrap, none, account:NAME, or runner:/path/of/its/socket";
+  complain(findings, option, shown(value), `It must be ${words}. ${refused}`);
+  return { kind: "auto" };
+}
 
 /** A path, or the bare name of a definition that comes with Breakglass. */
 function readDefinition(read: Read, findings: Findings): string {
@@ -68,6 +87,12 @@ function readDefinition(read: Read, findings: Findings): string {
       `It must be the path of a definition, or a name in agents/. ${refused}`,
     );
   return path.join(definitionsDir, `${value}.md`);
+}
+
+function readTurnCost(read: Read, findings: Findings): number | null {
+  const option = "BREAKGLASS_TURN_COST_MAX_USD";
+  if (read(option) === undefined) return null;
+  return readNumber(read, option, { ...turnCost, default: turnCost.min }, refused, findings);
 }
 
 function readExecutable(read: Read): string | null {

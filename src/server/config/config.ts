@@ -14,7 +14,7 @@ export interface Config {
   readonly keyPath: string | null;
   readonly agent: AgentConfig;
   readonly mode: Mode;
-  readonly isolation: Isolation;
+  readonly isolation: IsolationChoice;
   /** Ends the waiting for a Verb, never the Job. */
   readonly verbTimeoutSeconds: number;
   readonly sseKeepaliveSeconds: number;
@@ -61,6 +61,10 @@ export interface AgentConfig {
   readonly maxConcurrentTurns: number;
   readonly turnTimeoutSeconds: number;
   readonly silenceTimeoutSeconds: number;
+  readonly modelCallsMax: number;
+  readonly outputCharsMax: number;
+  /** null: no limit. */
+  readonly turnCostUsdMax: number | null;
   readonly warmMax: number;
   /** Passed on to the agent's environment, and shown to nobody. */
   readonly credentials: Readonly<Record<string, string>>;
@@ -68,7 +72,11 @@ export interface AgentConfig {
   readonly problem: string | null;
 }
 
-export type Isolation = "auto" | "bubblewrap" | "none";
+/** How agents are to be confined. "auto": by bubblewrap where it works, and no Turns elsewhere. */
+export type IsolationChoice =
+  | { readonly kind: "auto" | "bubblewrap" | "none" }
+  | { readonly kind: "account"; readonly account: string }
+  | { readonly kind: "runner"; readonly socketPath: string };
 export type Scope = "operate" | "read";
 
 export interface AuthConfig {

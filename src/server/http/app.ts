@@ -10,15 +10,26 @@ import type { Env } from "./env.ts";
 import type { Answer } from "./listen.ts";
 import { pageRoutes } from "./page.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
+import { approvalRoutes, type ApprovalRoutesDeps } from "./routes/approvals.ts";
 import { consoleRoutes, type ConsoleRoutesDeps } from "./routes/console.ts";
+import { execRoutes } from "./routes/exec.ts";
+import { freezeRoutes, type FreezeRoutesDeps } from "./routes/freeze.ts";
 import { hostKeyRoutes, type HostKeyRoutesDeps } from "./routes/host-keys.ts";
 import { loginRoutes } from "./routes/login.ts";
 import { powerRoutes, type PowerRoutesDeps } from "./routes/power.ts";
+import { reportRoutes } from "./routes/report.ts";
 import { rescueRoutes, type RescueRoutesDeps } from "./routes/rescue.ts";
 import { sessionRoutes, type SessionRoutesDeps } from "./routes/sessions.ts";
 
 export interface AppDeps
-  extends SessionRoutesDeps, PowerRoutesDeps, HostKeyRoutesDeps, ConsoleRoutesDeps, RescueRoutesDeps {
+  extends
+    SessionRoutesDeps,
+    ApprovalRoutesDeps,
+    FreezeRoutesDeps,
+    PowerRoutesDeps,
+    HostKeyRoutesDeps,
+    ConsoleRoutesDeps,
+    RescueRoutesDeps {
   readonly auth: Auth;
   readonly audit: Audit;
   /** Folder of the built page. */
@@ -58,11 +69,16 @@ export function createApp(deps: AppDeps): App {
       void audit.record({
         actor,
         action: `${c.req.method} ${c.req.path}`,
+        ...(c.var.audited !== undefined && { detail: c.var.audited }),
         outcome: String(c.res.status),
       });
     }
   });
   app.route("/api", sessionRoutes(deps));
+  app.route("/api", approvalRoutes(deps));
+  app.route("/api", freezeRoutes(deps));
+  app.route("/api", execRoutes(deps));
+  app.route("/api", reportRoutes({ ...deps, summary: (id) => deps.sessions.summary(id) }));
   app.route("/api", powerRoutes(deps));
   app.route("/api", hostKeyRoutes(deps));
   app.route("/api", consoleRoutes(deps));

@@ -9,5 +9,7 @@ export interface Env {
   readonly Variables: {
     /** The name of whoever was admitted. */
     readonly actor: string;
+    /** Of what was asked, for its audit entry. */
+    audited: unknown;
   };
 }

@@ -27,6 +27,8 @@ export class Follower {
     at: 0,
     activity: null,
   };
+  /** The newest of each name that a blocked socket has not taken: what holds now must reach whoever reads late. */
+  readonly #held = new Map<string, string>();
   #pumping = false;
   #woken = false;
   #blocked = false;
@@ -51,6 +53,7 @@ export class Follower {
     this.#cursor = start.after;
     response.on("drain", () => {
       this.#blocked = false;
+      this.#sendHeld();
       this.wake();
     });
     // A client that has gone is told by "close"; what fails in between is no news.
@@ -99,6 +102,11 @@ export class Follower {
     return true;
   }
 
+  /** What holds now, by a name of its own: sent at once or as soon as the client reads; a newer one takes its place. */
+  show(name: string, frame: string): void {
+    if (!this.send(frame)) this.#held.set(name, frame);
+  }
+
   end(lastFrame = ""): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -143,6 +151,13 @@ export class Follower {
     this.#cursor += 1;
     this.#woken = true;
     return "skipped";
+  }
+
+  #sendHeld(): void {
+    for (const [name, frame] of this.#held) {
+      if (!this.send(frame)) return;
+      this.#held.delete(name);
+    }
   }
 
   #write(data: string | Buffer): void {

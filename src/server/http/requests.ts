@@ -79,6 +79,24 @@ export const rescueOperationBody = z.object({
 export const sessionChangeBody = z.strictObject({
   name: z.string("must be a text.").trim().max(200, "is longer than 200 characters.").optional(),
   archived: z.boolean("must be true or false.").optional(),
+  mode: z
+    .enum(["observe", "supervised", "autonomous"], "must be observe, supervised or autonomous.")
+    .optional(),
+});
+
+export const approvalBody = z.strictObject({
+  decision: z.enum(["approve", "deny"], "must be approve or deny."),
+  sha256: z
+    .string("must be a text.")
+    .regex(/^[0-9a-f]{64}$/, "must be the request's own, as it was shown: 64 digits of lower-case hex."),
+});
+
+export const freezeBody = z.strictObject({ frozen: z.boolean("must be true or false.") });
+
+export const runbookBody = z.strictObject({
+  name: z.string("must be a text.").min(1, "is empty.").max(200, "is longer than 200 characters."),
+  target: z.string("must be a text.").max(200, "is longer than 200 characters.").nullish(),
+  key: uuid.nullish(),
 });
 
 export const loginBody = z.union(

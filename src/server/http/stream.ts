@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { OperationNews } from "../power/power.ts";
+import type { ConsoleNow } from "../../protocol/api.ts";
 import { decodeLastEventId } from "../../protocol/decode.ts";
 import type { SessionId } from "../../protocol/ids.ts";
 import type { TargetStatus } from "../../protocol/targets.ts";
@@ -13,8 +14,12 @@ export interface StreamDeps {
   readonly clock: Clock;
   readonly keepaliveMs: number;
   readonly targets: () => readonly TargetStatus[];
+  readonly console: () => ConsoleNow;
   readonly report: (error: unknown) => void;
 }
+
+/** What of a Session is followed. */
+type Followed = Pick<Session, "id" | "live" | "mode">;
 
 /** Clients wait this long before they reconnect. */
 const retryMs = 1_000;
@@ -35,8 +40,6 @@ export class Streams {
   readonly #deps: StreamDeps;
   readonly #rooms = new Map<SessionId, Room>();
   readonly #watching = new Set<Follower>();
-  /** Watching clients that did not keep up when the target states changed. */
-  readonly #stale = new Set<Follower>();
   readonly #stopKeepalive: () => void;
   #count = 0;
 
@@ -51,7 +54,7 @@ export class Streams {
 
   /** Answers false when there is no place for one more. The response is ours from here on. */
   async attach(
-    session: Session,
+    session: Followed,
     asked: AttachRequest,
     request: IncomingMessage,
     response: ServerResponse,
@@ -72,20 +75,27 @@ export class Streams {
     const { store, report } = this.#deps;
     follower = new Follower({ store, stream, live: session.live, onError: report }, response, start);
     this.#roomOf(session).followers.add(follower);
+    follower.show("mode", named("mode", session.mode.now()));
     if (asked.watch) {
       this.#watching.add(follower);
-      follower.send(named("targets", this.#deps.targets()));
+      follower.show("targets", named("targets", this.#deps.targets()));
+      follower.show("console", named("console", this.#deps.console()));
     }
     return true;
   }
 
   targetsChanged(targets: readonly TargetStatus[]): void {
-    this.#sendTargets(this.#watching, named("targets", targets));
+    this.#show("targets", targets);
   }
 
   operationChanged(news: OperationNews): void {
     const frame = named("operation", news);
     for (const follower of this.#watching) follower.send(frame);
+  }
+
+  /** What concerns every Session has changed: Approvals that wait, the freeze, the model. */
+  consoleChanged(): void {
+    this.#show("console", this.#deps.console());
   }
 
   /** Ends every stream; the clients reconnect after `retry`. */
@@ -96,7 +106,13 @@ export class Streams {
     }
   }
 
-  #roomOf(session: Session): Room {
+  /** One string for all of them. */
+  #show(name: string, data: unknown): void {
+    const frame = named(name, data);
+    for (const follower of this.#watching) follower.show(name, frame);
+  }
+
+  #roomOf(session: Followed): Room {
     let room = this.#rooms.get(session.id);
     if (room === undefined) {
       room = new Room(this.#deps, session);
@@ -108,7 +124,6 @@ export class Streams {
   #leave(id: SessionId, follower: Follower): void {
     follower.end();
     this.#watching.delete(follower);
-    this.#stale.delete(follower);
     const room = this.#rooms.get(id);
     if (room === undefined) return;
     room.followers.delete(follower);
@@ -123,14 +138,6 @@ export class Streams {
     for (const room of this.#rooms.values()) {
       for (const follower of room.followers) follower.send(frame);
     }
-    if (this.#stale.size > 0) this.#sendTargets(this.#stale, named("targets", this.#deps.targets()));
-  }
-
-  #sendTargets(followers: Iterable<Follower>, frame: string): void {
-    for (const follower of followers) {
-      if (follower.send(frame)) this.#stale.delete(follower);
-      else this.#stale.add(follower);
-    }
   }
 }
 
@@ -139,7 +146,7 @@ class Room {
   readonly followers = new Set<Follower>();
   readonly #stops: (() => void)[];
 
-  constructor(deps: StreamDeps, session: Session) {
+  constructor(deps: StreamDeps, session: Followed) {
     let due = false;
     const showLive = () => {
       if (due) return;
@@ -154,6 +161,10 @@ class Room {
         for (const follower of this.followers) follower.take(frames);
       }),
       session.live.onChange(showLive),
+      session.mode.watch(() => {
+        const frame = named("mode", session.mode.now());
+        for (const follower of this.followers) follower.show("mode", frame);
+      }),
     ];
   }
 

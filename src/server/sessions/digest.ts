@@ -34,6 +34,16 @@ function lineOf(event: StoredEvent): string | null {
       return event.phase === "settled"
         ? `Verb ${event.verb} on ${event.target}: ${JSON.stringify(event.outcome)}`
         : null;
+    case "approval":
+      return `Asked the operator: ${brief(event.command)} on ${event.target} as ${event.account}`;
+    case "decision":
+      return `The operator's answer: ${event.decision}`;
+    case "mode":
+      return `The mode became ${event.mode}.`;
+    case "runbook":
+      return event.phase === "settled"
+        ? `Runbook ${event.title} on ${event.target}: ${brief(event.summary)}`
+        : null;
     case "error":
       return `Failed: ${brief(event.error)}`;
     case "interrupted":

@@ -8,6 +8,8 @@ export interface SessionLimits {
 
 /** Prompt keys remembered per Session; the oldest is forgotten, and a retry that late would start a new Turn. */
 export const promptKeysMax = 1_000;
+/** Decided Approvals remembered per Session; an answer to an older one is told that there is none. */
+export const approvalsKnownMax = 1_000;
 /** Sessions that are listed, newest first; older ones are still opened by their id. */
 export const sessionsListedMax = 5_000;
 /** Session writers in memory; beyond it the least recently used one that nobody needs is let go, and folded again when asked for. */
@@ -24,5 +26,11 @@ export const openBlockCharsMax = 1024 * 1024;
 export const nameCharsMax = 60;
 /** How long Stop waits for the Turn to be gone before it answers; the Turn goes on ending either way. */
 export const cancelWaitMs = 2_000;
+/** Of Events in one Turn; then the Turn is ended and says so, and what the agent still says is left out. */
+export const turnOutputBytesMax = 64 * 1024 * 1024;
+/** A Runbook has its own time limits for every step; what is not through by then hangs, and its Turn is ended. */
+export const runbookMsMax = 5 * 60_000;
+/** What became of an Operation is asked of the record so long; then it is not known. */
+export const operationMs = 3_000;
 /** Of the Transcript, for an agent whose memory is gone; the oldest part is left out. */
 export const digestCharsMax = 24_000;

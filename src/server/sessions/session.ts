@@ -1,40 +1,27 @@
-import type { EventBody, StoredEvent } from "../../protocol/events.ts";
-import type { SessionId, TurnId } from "../../protocol/ids.ts";
-import type { Mode } from "../../protocol/api.ts";
-import type { Agent, BrokerDoor, TurnEnd } from "../agent/agent.ts";
-import { redact } from "../audit/redact.ts";
+import type {
+  EventBody,
+  ModeChanged,
+  RunbookSettled,
+  RunbookStarted,
+  StoredEvent,
+} from "../../protocol/events.ts";
+import type { ApprovalId, OperationId, SessionId, TurnId } from "../../protocol/ids.ts";
+import type { Mode, Operation } from "../../protocol/api.ts";
+import type { Agent, TurnEnd } from "../agent/agent.ts";
 import { within, type Clock } from "../clock.ts";
+import type { Runbooks } from "../runbooks/runbooks.ts";
 import { readable } from "../store/readable.ts";
 import type { Store } from "../store/store.ts";
+import type { ModeAnswer, Prompt, RunbookAsk, StartAnswer } from "./answers.ts";
 import { digestOf } from "./digest.ts";
-import { admitMs, cancelWaitMs } from "./limits.ts";
+import type { SessionDoor } from "./door.ts";
+import { endingsOf, operationEnding } from "./endings.ts";
+import { admitMs, cancelWaitMs, operationMs, runbookMsMax } from "./limits.ts";
 import { Live } from "./live.ts";
-import { emptyState, note, type SessionState } from "./state.ts";
-
-export interface Prompt {
-  readonly text: string;
-  readonly model: string | undefined;
-  readonly key: string | undefined;
-  readonly by: string;
-}
-
-/** What may happen to a prompt. "unrecorded": it could not be written down, so nothing was started. */
-export type PromptAnswer =
-  | { readonly kind: "started" }
-  | { readonly kind: "running" }
-  | { readonly kind: "too_many"; readonly turnsAtOnceMax: number }
-  | { readonly kind: "no_room"; readonly freeBytes: number }
-  | { readonly kind: "unrecorded"; readonly reason: string }
-  | { readonly kind: "closing" };
-
-/** The Session's door to the Broker, as the Broker hands it out. */
-export interface SessionDoor extends BrokerDoor {
-  /** From now on knocks are answered. */
-  beginTurn(): void;
-  /** Ends what still runs for the Turn, and settles it in the record. */
-  endTurn(): Promise<void>;
-  close(): Promise<void>;
-}
+import { isStricter, SessionMode } from "./mode.ts";
+import { redacted } from "./redacted.ts";
+import { emptyState, note, type SessionState, type SettledApproval } from "./state.ts";
+import { Turn, type StopReason } from "./turn.ts";
 
 export interface SessionDeps {
   readonly store: Store;
@@ -44,15 +31,20 @@ export interface SessionDeps {
   readonly openDoor: (session: {
     readonly id: SessionId;
     readonly mode: () => Mode;
-    readonly record: (event: EventBody) => Promise<void>;
+    /** `by` is "agent" where nobody else is named. */
+    readonly record: (event: EventBody, by?: string) => Promise<void>;
     /** The number of the next `exec`. */
     readonly nextExec: number;
   }) => Promise<SessionDoor>;
+  /** The configured one. */
   readonly mode: () => Mode;
+  readonly runbooks: Runbooks;
+  /** What became of an Operation; undefined: there is none. */
+  readonly operation: (id: OperationId) => Promise<Operation | undefined>;
   /** Takes one of the places for Turns; null when there is none. */
-  readonly takeTurn: () => { release(): void } | PromptAnswer;
+  readonly takeTurn: () => { release(): void } | StartAnswer;
   /** null when there is room on the disk. */
-  readonly refuseForRoom: () => Promise<PromptAnswer | null>;
+  readonly refuseForRoom: () => Promise<StartAnswer | null>;
   /** Told of what is our own fault, once, where it is reported. */
   readonly report: (error: unknown) => void;
 }
@@ -64,11 +56,14 @@ export const sessionStream = (id: SessionId) => `session/${id}`;
 export class Session {
   readonly id: SessionId;
   readonly live = new Live();
+  readonly mode: SessionMode;
   readonly #deps: SessionDeps;
   readonly #state: SessionState;
-  #turn: { readonly id: TurnId; readonly stop: AbortController; readonly ended: Promise<void> } | null = null;
+  /** Operations that a server before this one left open. */
+  readonly #left: Set<OperationId>;
+  #turn: Turn | null = null;
   /** A prompt on its way to disk: a second one with its key gets its answer, any other is told that a Turn runs. */
-  #admission: { readonly key: string | undefined; readonly answer: Promise<PromptAnswer> } | null = null;
+  #admission: { readonly key: string | undefined; readonly answer: Promise<StartAnswer> } | null = null;
   #mending: Promise<void> | null = null;
   #door: Promise<SessionDoor> | null = null;
 
@@ -92,6 +87,9 @@ export class Session {
     this.#deps = deps;
     this.id = id;
     this.#state = state;
+    this.#left = new Set(state.operations.keys());
+    this.mode = new SessionMode({ clock: deps.clock, configured: deps.mode }, state.mode);
+    this.mode.watch(() => void this.#door?.then((door) => door.modeChanged()).catch(deps.report));
   }
 
   get running(): boolean {
@@ -103,136 +101,231 @@ export class Session {
     return !this.running && !this.live.watched;
   }
 
-  /** Settles a Turn that a crash or a full disk left open. Never rejects, and waits for a hung disk only for a while. */
+  /** How a request for an Approval ended, as far as the log tells; undefined: it did not, or there was none. */
+  decided(approval: ApprovalId): SettledApproval | undefined {
+    return this.#state.decided.get(approval);
+  }
+
+  /** Settles what a crash or a full disk left open. Never rejects, and waits for a hung disk only for a while. */
   async mend(): Promise<void> {
-    if (this.running || this.#state.open === null) return;
-    this.#mending ??= this.#settleOpenTurn()
+    if (this.running || (this.#state.open === null && this.#left.size === 0)) return;
+    this.#mending ??= this.#settleOpen()
       .catch(this.#deps.report)
       .finally(() => (this.#mending = null));
     await within(this.#deps.clock, admitMs, this.#mending);
   }
 
   /** Resolves once the prompt is on disk; the Turn then goes on by itself. */
-  prompt(prompt: Prompt): Promise<PromptAnswer> {
-    const { key } = prompt;
+  prompt({ text, model, key, by }: Prompt): Promise<StartAnswer> {
+    const first = { kind: "user", text, ...(key && { key }), ...(model && { model }) } as const;
+    return this.#begin(first, by, (turn) => this.#answer(turn, text, model));
+  }
+
+  /** The same for a Turn that no model answers. */
+  runbook({ runbook: { name, title }, target, key, by }: RunbookAsk): Promise<StartAnswer> {
+    const facts = { kind: "runbook", name, title, target } as const;
+    return this.#begin({ ...facts, phase: "started", ...(key && { key }) }, by, (turn) =>
+      this.#runRunbook(turn, facts, by),
+    );
+  }
+
+  /** A stricter mode holds at once, whatever the disk says; a wider one only once it is on record. */
+  async setMode(mode: Mode, by: string): Promise<ModeAnswer> {
+    const now = this.mode.now();
+    const wished = this.mode.wish(mode);
+    if (now.mode === mode && now.until === undefined && wished.until === undefined)
+      return { kind: "set", mode: now };
+    const holds = isStricter(mode, now.mode);
+    if (holds) this.mode.set(wished);
+    const changed: ModeChanged = { kind: "mode", ...wished };
+    try {
+      await this.#inTime(this.#append(changed, undefined, by));
+      return { kind: "set", mode: wished };
+    } catch (error) {
+      return { kind: "unrecorded", holds, reason: messageOf(error) };
+    }
+  }
+
+  #begin(
+    first: Extract<EventBody, { kind: "user" }> | RunbookStarted,
+    by: string,
+    act: (turn: Turn) => Promise<TurnEnd>,
+  ): Promise<StartAnswer> {
+    const { key } = first;
     if (key !== undefined && this.#state.keys.has(key)) return Promise.resolve({ kind: "started" });
     if (key !== undefined && this.#admission?.key === key) return this.#admission.answer;
     if (this.running) return Promise.resolve({ kind: "running" });
-    const answer = this.#admit(prompt).finally(() => (this.#admission = null));
+    const answer = this.#admit(first, by, act).finally(() => (this.#admission = null));
     this.#admission = { key, answer };
     return answer;
   }
 
-  async #admit({ text, model, key, by }: Prompt): Promise<PromptAnswer> {
+  async #admit(first: EventBody, by: string, act: (turn: Turn) => Promise<TurnEnd>): Promise<StartAnswer> {
     const place = this.#deps.takeTurn();
     if ("kind" in place) return place;
-    const turn = this.#deps.newTurnId();
+    const id = this.#deps.newTurnId();
     try {
       const refusal = await this.#deps.refuseForRoom();
       if (refusal !== null) {
         place.release();
         return refusal;
       }
-      const recorded = this.#record(
-        { kind: "user", text, ...(key && { key }), ...(model && { model }) },
-        turn,
-        by,
-      );
-      if ((await within(this.#deps.clock, admitMs, recorded)) === null) throw new Error(diskHangs);
+      await this.#inTime(this.#recordFirst(first, id, by));
     } catch (error) {
       place.release();
-      return { kind: "unrecorded", reason: error instanceof Error ? error.message : String(error) };
+      return { kind: "unrecorded", reason: messageOf(error) };
     }
-    const stop = new AbortController();
-    const ended = this.#run(turn, text, model, stop.signal).finally(() => {
+    const turn = new Turn(id);
+    this.#turn = turn;
+    void this.#run(turn, act).then(() => {
       this.#turn = null;
       place.release();
+      turn.over();
     });
-    this.#turn = { id: turn, stop, ended };
     return { kind: "started" };
   }
 
-  /** Behind whatever a crash left open. Answers true, since null means "not in time". */
-  async #record(body: EventBody, turn: TurnId, by: string): Promise<true> {
+  /** Behind whatever a crash left open. */
+  async #recordFirst(body: EventBody, turn: TurnId, by: string): Promise<void> {
     await this.#mending;
-    await this.#settleOpenTurn();
+    await this.#settleOpen();
     await this.#append(body, turn, by);
-    return true;
+  }
+
+  /** Rejects when the disk does not take it in time. */
+  async #inTime(recorded: Promise<void>): Promise<void> {
+    const done = await within(
+      this.#deps.clock,
+      admitMs,
+      recorded.then(() => true),
+    );
+    if (done === null) throw new Error(diskHangs);
   }
 
   /** Stops the Turn; answers whether there was one, when it is gone or `cancelWaitMs` have passed. */
-  async cancel(): Promise<boolean> {
-    return this.#stop("cancelled");
+  async cancel(by: string): Promise<boolean> {
+    return this.stop({ kind: "cancelled", by });
   }
 
-  async #stop(reason: StopReason): Promise<boolean> {
+  /** The same for another reason. */
+  async stop(why: StopReason): Promise<boolean> {
     // Stop in the moment of sending means the Turn that is about to begin.
     await this.#admission?.answer;
     const turn = this.#turn;
     if (turn === null) return false;
-    turn.stop.abort(reason);
+    turn.stop(why);
     await within(this.#deps.clock, cancelWaitMs, turn.ended);
     return true;
   }
 
   /** Ends the Turn as interrupted, and lets the agent and the door go. */
   async close(): Promise<void> {
-    await this.#stop("interrupted");
+    await this.stop({ kind: "interrupted" });
+    this.mode.close();
     const door = await this.#door;
     await door?.close();
     await this.#deps.agent.release(this.id);
   }
 
   /** Never rejects: what goes wrong in a Turn is an Event, and what cannot be recorded is reported. */
-  async #run(turn: TurnId, text: string, model: string | undefined, signal: AbortSignal): Promise<void> {
+  async #run(turn: Turn, act: (turn: Turn) => Promise<TurnEnd>): Promise<void> {
     let end: TurnEnd = "failed";
     try {
-      end = await this.#answer(turn, text, model, signal);
-      if (end === "cancelled" && (signal.reason as StopReason) === "interrupted") {
+      end = await act(turn);
+      if (turn.why?.kind === "interrupted" && end === "cancelled") {
         this.live.clear();
-        await this.#settleOpenTurn();
-        return;
+        return await this.#settleOpen();
       }
-      if (end === "cancelled") await this.#append({ kind: "cancelled" }, turn);
     } catch (error) {
       this.#deps.report(error);
-      await this.#append({ kind: "error", error: turnBroke(error) }, turn).catch(this.#deps.report);
+      await this.#append({ kind: "error", error: turnBroke(error) }, turn.id).catch(this.#deps.report);
     }
     this.live.clear();
     // When even this cannot be written, the Turn stays open in the log and is settled before the next one.
-    await this.#append({ kind: "turn_end", reason: end }, turn).catch(this.#deps.report);
+    await this.#append({ kind: "turn_end", reason: end }, turn.id).catch(this.#deps.report);
   }
 
-  async #answer(
-    turn: TurnId,
-    prompt: string,
-    model: string | undefined,
-    signal: AbortSignal,
-  ): Promise<TurnEnd> {
+  /** Said before what still runs on a Target is ended, which may take a while. */
+  async #sayWhyStopped({ id, why }: Turn): Promise<TurnEnd> {
+    switch (why?.kind) {
+      case "interrupted":
+        return "cancelled";
+      case "limit":
+        await this.#append({ kind: "error", error: why.error }, id);
+        return "failed";
+      case "frozen": {
+        const reason = `${why.by} froze all agents. No turn runs until that is lifted.`;
+        await this.#append({ kind: "cancelled", reason }, id, why.by);
+        return "cancelled";
+      }
+      case "cancelled":
+        await this.#append({ kind: "cancelled" }, id, why.by);
+        return "cancelled";
+      default:
+        await this.#append({ kind: "cancelled" }, id);
+        return "cancelled";
+    }
+  }
+
+  async #answer(turn: Turn, prompt: string, model: string | undefined): Promise<TurnEnd> {
     const problem = this.#deps.agent.problem();
     if (problem !== null) {
-      await this.#append({ kind: "error", error: problem }, turn);
+      await this.#append({ kind: "error", error: problem }, turn.id);
       return "failed";
     }
     const door = await this.#openDoor();
     door.beginTurn();
     try {
-      return await this.#deps.agent.turn({
+      const end = await this.#deps.agent.turn({
         session: this.id,
-        turn,
+        turn: turn.id,
         prompt,
         model,
         resume: this.#state.agentSession,
+        after: this.#state.last,
         digest: () => this.#digest(),
         door,
-        signal,
+        signal: turn.signal,
         report: async (event) => {
           if (event.kind === "text") this.live.clear();
-          await this.#append(event, turn, "agent");
+          // What a Turn says that was ended for saying too much is left out; its error says so.
+          if (turn.why?.kind === "limit") return;
+          await this.#append(event, turn.id, "agent");
         },
-        show: (news) => this.live.show(turn, news),
+        show: (news) => this.live.show(turn.id, news),
       });
+      return end === "cancelled" ? await this.#sayWhyStopped(turn) : end;
     } finally {
+      await door.endTurn();
+    }
+  }
+
+  /** The door is not opened for knocks: what an agent may have left running is not heard in a Turn of ours. */
+  async #runRunbook(
+    turn: Turn,
+    facts: Pick<RunbookSettled, "kind" | "name" | "title" | "target">,
+    by: string,
+  ): Promise<TurnEnd> {
+    const { runbooks, clock } = this.#deps;
+    const door = await this.#openDoor();
+    const callOff = clock.after(runbookMsMax, () =>
+      turn.stop({ kind: "limit", error: runbookTooLong(facts.title) }),
+    );
+    try {
+      const { signal } = turn;
+      const settled = await runbooks.run(facts.name, {
+        target: facts.target,
+        ask: (asked) => door.runFixed({ ...asked, by, signal }),
+        signal,
+      });
+      if (settled === null) throw new Error(`there is no runbook ${facts.name} any more.`);
+      await this.#append({ ...settled, ...facts, phase: "settled" }, turn.id, by);
+      return "done";
+    } catch (error) {
+      if (turn.signal.aborted) return await this.#sayWhyStopped(turn);
+      throw error;
+    } finally {
+      callOff();
       await door.endTurn();
     }
   }
@@ -241,8 +334,8 @@ export class Session {
     this.#door ??= this.#deps
       .openDoor({
         id: this.id,
-        mode: this.#deps.mode,
-        record: async (event) => this.#append(event, this.#turn?.id, "agent"),
+        mode: () => this.mode.now().mode,
+        record: (event, by = "agent") => this.#append(event, this.#turnOf(event), by),
         nextExec: this.#state.nextExec,
       })
       .catch((error: unknown) => {
@@ -250,6 +343,13 @@ export class Session {
         throw error;
       });
     return this.#door;
+  }
+
+  /** A Verb goes on although its Turn has ended: its end belongs to no later one. */
+  #turnOf(event: EventBody): TurnId | undefined {
+    const now = this.#turn?.id;
+    if (event.kind !== "operation" || event.phase === "requested") return now;
+    return this.#state.operations.get(event.operation)?.turn === now ? now : undefined;
   }
 
   async #digest(): Promise<string> {
@@ -260,37 +360,31 @@ export class Session {
   }
 
   /** What a crash or a full disk left open is said to be unknown, never guessed. */
-  async #settleOpenTurn(): Promise<void> {
-    const { open } = this.#state;
+  async #settleOpen(): Promise<void> {
+    const lost = await this.#settleLeftOperations();
+    const { open, operations, nextExec } = this.#state;
     if (open === null) return;
-    const reason = "The server stopped before the answer came. It may have been carried out.";
-    const execs = [...open.execs.values()];
-    const operations = [...open.operations.values()];
-    for (const started of execs) {
-      const { phase: _, ...same } = started;
-      const unknown = {
-        phase: "settled",
-        end: { kind: "unknown", reason },
-        duration_ms: 0,
-        bytes: 0,
-        excerpt: "",
-      } as const;
-      await this.#append({ ...bare(same), ...unknown }, open.turn);
+    const underWay = [...operations.values()].map(({ target, verb }) => `${verb} on ${target}`);
+    for (const ending of endingsOf(open, nextExec, [...lost, ...underWay]))
+      await this.#append(ending, open.turn, ending.kind === "decision" ? ourselves : undefined);
+  }
+
+  /** Answers those of which nobody knows the end. */
+  async #settleLeftOperations(): Promise<readonly string[]> {
+    const lost: string[] = [];
+    for (const id of this.#left) {
+      const asked = this.#state.operations.get(id);
+      if (asked !== undefined) {
+        const looked = this.#deps.operation(id).catch(() => undefined);
+        const known = await within(this.#deps.clock, operationMs, looked);
+        const ending = operationEnding(asked, known?.outcome, known?.durable ?? true);
+        if (ending.outcome.kind === "unknown") lost.push(`${asked.verb} on ${asked.target}`);
+        const { open } = this.#state;
+        await this.#append(ending, asked.turn === open?.turn ? asked.turn : undefined);
+      }
+      this.#left.delete(id);
     }
-    for (const requested of operations) {
-      const { operation, target, verb } = requested;
-      const outcome = { kind: "unknown", reason } as const;
-      await this.#append(
-        { kind: "operation", phase: "settled", operation, target, verb, outcome, durable: true },
-        open.turn,
-      );
-    }
-    const unknown = [
-      ...execs.map(({ target, command }) => `${target}: ${command}`),
-      ...operations.map(({ target, verb }) => `${verb} on ${target}`),
-    ];
-    await this.#append({ kind: "interrupted", unknown }, open.turn);
-    await this.#append({ kind: "turn_end", reason: "interrupted" }, open.turn);
+    return lost;
   }
 
   /** Resolves when the Event is on disk. */
@@ -301,39 +395,28 @@ export class Session {
       ...(turn && { turn }),
       ...(by && { by }),
     };
+    if (turn !== undefined && turn === this.#turn?.id) this.#turn.count(JSON.stringify(event).length);
     await this.#deps.store.append(sessionStream(this.id), [event]);
     note(this.#state, event);
+    if (event.kind === "mode" && this.#state.mode !== null) this.mode.set(this.#state.mode);
   }
-}
-
-/** Every text in it without what looks like a secret: what is not written cannot leak. */
-function redacted<T>(value: T): T {
-  if (typeof value === "string") return redact(value) as T;
-  if (Array.isArray(value)) return value.map(redacted) as T;
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, redacted(each)])) as T;
 }
 
 const diskHangs =
   "The disk of the record did not take it in time. Verbs still work. Look at the disk of the machine that runs Breakglass, then send again.";
 
-type StopReason = "cancelled" | "interrupted";
+const runbookTooLong = (title: string) =>
+  `${title} was not through within ${runbookMsMax / 60_000} minutes and was ended. What its steps showed until then is above. Run it again, or use the power sheet.`;
+
+/** In the record, of what nobody decided. */
+const ourselves = "breakglass";
 
 const recordsAtOnce = 500;
 
-/** A stored Event without its stamp. */
-function bare<T extends object>(event: T): T {
-  const {
-    id: _id,
-    at: _at,
-    turn: _turn,
-    by: _by,
-    ...body
-  } = event as T & Record<"id" | "at" | "turn" | "by", unknown>;
-  return body as unknown as T;
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function turnBroke(error: unknown): string {
-  const what = error instanceof Error ? error.message : String(error);
-  return `The turn broke off: ${what} What was recorded before is whole. Send the prompt again, or use the power sheet, which needs no agent.`;
+  return `The turn broke off: ${messageOf(error)} What was recorded before is whole. Send the prompt again, or use the power sheet, which needs no agent.`;
 }

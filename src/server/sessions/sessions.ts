@@ -1,14 +1,33 @@
-import type { SessionSummary } from "../../protocol/api.ts";
+import type { SessionChange, SessionSummary } from "../../protocol/api.ts";
 import type { SessionId } from "../../protocol/ids.ts";
+import type { Freeze } from "../broker/freeze.ts";
 import type { Store } from "../store/store.ts";
 import { Catalogue, type SessionFacts } from "./catalogue.ts";
 import { nameCharsMax, neededMs, sessionsOpenMax, type SessionLimits } from "./limits.ts";
-import { Session, sessionStream, type Prompt, type PromptAnswer, type SessionDeps } from "./session.ts";
+import type { Prompt, StartAnswer } from "./answers.ts";
+import { Session, sessionStream, type SessionDeps } from "./session.ts";
 
 export type SessionsDeps = Omit<SessionDeps, "takeTurn" | "refuseForRoom"> & {
   readonly newSessionId: () => SessionId;
   readonly limits: SessionLimits;
+  /** While somebody has frozen all agents no Turn runs. */
+  readonly freeze: Pick<Freeze, "now" | "watch">;
+  /** The Targets' names; the first is the default one. */
+  readonly targets: readonly string[];
 };
+
+export interface RunbookWish {
+  readonly name: string;
+  /** undefined: the default one. */
+  readonly target: string | undefined;
+  readonly key: string | undefined;
+  readonly by: string;
+}
+
+export type RunbookAnswer =
+  | StartAnswer
+  | { readonly kind: "no_runbook"; readonly there: readonly string[] }
+  | { readonly kind: "no_target"; readonly there: readonly string[] };
 
 /** All Sessions: made, listed, opened when somebody asks for one, and stopped together. */
 export class Sessions {
@@ -18,6 +37,7 @@ export class Sessions {
   readonly #open = new Map<SessionId, Opened>();
   /** On their way out: whoever asks for one again waits until its writer is gone. */
   readonly #leaving = new Map<SessionId, Promise<void>>();
+  readonly #unwatch: () => void;
   #turns = 0;
   #closing = false;
 
@@ -28,6 +48,7 @@ export class Sessions {
   private constructor(deps: SessionsDeps, catalogue: Catalogue) {
     this.#deps = deps;
     this.#catalogue = catalogue;
+    this.#unwatch = deps.freeze.watch(() => this.#stopFrozen());
   }
 
   /** Throws a StoreError when the Session could not be recorded; then there is none. */
@@ -46,11 +67,7 @@ export class Sessions {
     return facts && this.#summary(facts);
   }
 
-  async change(
-    id: SessionId,
-    change: { readonly name?: string; readonly archived?: boolean },
-    by: string,
-  ): Promise<void> {
+  async change(id: SessionId, change: Omit<SessionChange, "mode">, by: string): Promise<void> {
     await this.#catalogue.changed(id, change, by);
   }
 
@@ -70,14 +87,33 @@ export class Sessions {
     return session;
   }
 
-  /** The first prompt names a Session that nobody has named. */
-  async prompt(session: Session, prompt: Prompt): Promise<PromptAnswer> {
+  async prompt(session: Session, prompt: Prompt): Promise<StartAnswer> {
+    return this.#start(session, prompt.by, prompt.text, () => session.prompt(prompt));
+  }
+
+  async runbook(session: Session, { name, target, key, by }: RunbookWish): Promise<RunbookAnswer> {
+    const { runbooks, targets } = this.#deps;
+    const known = runbooks.list();
+    const runbook = known.find((each) => each.name === name);
+    if (runbook === undefined) return { kind: "no_runbook", there: known.map((each) => each.name) };
+    const on = target ?? targets[0];
+    if (on === undefined || !targets.includes(on)) return { kind: "no_target", there: targets };
+    return this.#start(session, by, runbook.title, () => session.runbook({ runbook, target: on, key, by }));
+  }
+
+  /** What a Session begins with names it, when nobody has. */
+  async #start(
+    session: Session,
+    by: string,
+    words: string,
+    begin: () => Promise<StartAnswer>,
+  ): Promise<StartAnswer> {
     if (this.#closing) return { kind: "closing" };
-    const answer = await session.prompt(prompt);
+    const answer = await begin();
     if (answer.kind === "started" && this.#catalogue.get(session.id)?.name === "") {
-      const name = prompt.text.trim().split("\n")[0]?.slice(0, nameCharsMax) ?? "";
+      const name = words.trim().split("\n")[0]?.slice(0, nameCharsMax) ?? "";
       // Not awaited: the Turn runs, whatever becomes of its name.
-      this.#catalogue.changed(session.id, { name }, prompt.by).catch(this.#deps.report);
+      this.#catalogue.changed(session.id, { name }, by).catch(this.#deps.report);
     }
     return answer;
   }
@@ -85,9 +121,17 @@ export class Sessions {
   /** Takes no new Turns, stops the running ones, and lets the agents go. */
   async close(): Promise<void> {
     this.#closing = true;
+    this.#unwatch();
     await Promise.all(
       [...this.#open.values()].map(async ({ session }) => session?.close()).concat(...this.#leaving.values()),
     );
+  }
+
+  #stopFrozen(): void {
+    const frozen = this.#deps.freeze.now();
+    if (frozen === null) return;
+    for (const { session } of this.#open.values())
+      session?.stop({ kind: "frozen", by: frozen.by }).catch(this.#deps.report);
   }
 
   async #exists(id: SessionId): Promise<boolean> {
@@ -104,6 +148,8 @@ export class Sessions {
     return {
       ...this.#deps,
       takeTurn: () => {
+        const frozen = this.#deps.freeze.now();
+        if (frozen !== null) return { kind: "frozen", ...frozen };
         if (this.#turns >= limits.turnsAtOnceMax)
           return { kind: "too_many", turnsAtOnceMax: limits.turnsAtOnceMax };
         this.#turns += 1;
@@ -146,7 +192,7 @@ interface Opened {
 }
 
 /** A disk that does not say how much is free is no reason to refuse: the append itself will tell. */
-async function refuseForRoom(store: Store, reserveBytes: number): Promise<PromptAnswer | null> {
+async function refuseForRoom(store: Store, reserveBytes: number): Promise<StartAnswer | null> {
   const freeBytes = await store.freeBytes().catch(() => reserveBytes);
   return freeBytes < reserveBytes ? { kind: "no_room", freeBytes } : null;
 }

@@ -35,7 +35,7 @@ interface SshRunOptions {
   readonly outputBytesMax: number;
   /** Milliseconds from the call on, all waiting included; then the local end is killed. null: never. */
   readonly deadlineMs: number | null;
-  /** Has places of its own on a hypervisor's connection: it never waits behind what is not. */
+  /** Has places of its own on the connection: it never waits behind what is not. */
   readonly urgent?: boolean;
   /** When its first output has not come by then, the local end is killed, and the connection is not used again. */
   readonly silenceMsMax?: number;
@@ -105,8 +105,10 @@ export interface SshOptions {
 
 /** sshd admits 10 sessions on one connection (MaxSessions) and refuses the rest: more than this wait in the queue. */
 const sessionsPerConnectionMax = 8;
-/** Of these, those of a hypervisor that only urgent calls get. */
+/** Of these, those of a hypervisor that only urgent calls get: Verbs. */
 const urgentSessions = 2;
+/** Of a guest only urgent calls get one more: what ends a command must not wait behind commands. */
+const urgentGuestSessions = 1;
 /** More calls than this waiting for one connection are refused as overloaded. */
 const queuedCallsMax = 256;
 /** A command line longer than this is refused: the kernel allows 128 KiB for one argument. */
@@ -117,8 +119,7 @@ const startWaitMsMax = 60_000;
 interface Line {
   readonly connection: Connection;
   readonly slots: Slots;
-  /** null: urgent calls have no places of their own. */
-  readonly urgentSlots: Slots | null;
+  readonly urgentSlots: Slots;
 }
 
 /** Opens no connection yet. A key that cannot be used is told by `problem()`; everything else goes on working. */
@@ -166,7 +167,7 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
   });
   for (const [index, host] of options.hosts.entries()) {
     const controlPath = (generation: number) => folder.path(`m${index}.${generation}`);
-    const hasUrgent = host.side === "hypervisor";
+    const ofVerbs = host.side === "hypervisor";
     lines.set(host.alias, {
       connection: new Connection({
         env,
@@ -178,8 +179,8 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
         sawHostKey: (refused) => hostKeys.saw(host, refused),
         log,
       }),
-      slots: new Slots(sessionsPerConnectionMax - (hasUrgent ? urgentSessions : 0), queuedCallsMax),
-      urgentSlots: hasUrgent ? new Slots(urgentSessions, queuedCallsMax) : null,
+      slots: new Slots(sessionsPerConnectionMax - (ofVerbs ? urgentSessions : 0), queuedCallsMax),
+      urgentSlots: new Slots(ofVerbs ? urgentSessions : urgentGuestSessions, queuedCallsMax),
     });
   }
   await agent.ready();
@@ -284,7 +285,7 @@ export async function openSsh(options: SshOptions): Promise<Ssh> {
       const line = lineFor(alias, command);
       if ("kind" in line) return unsent(line);
       const until = new Until(options.deadlineMs);
-      const slots = (options.urgent && line.urgentSlots) || line.slots;
+      const slots = options.urgent ? line.urgentSlots : line.slots;
       const release = await slots.take(until.leftMs());
       if (release === null) return unsent(overloaded(alias));
       try {

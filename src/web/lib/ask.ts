@@ -10,13 +10,15 @@ const answerMs = 15_000;
 /** Waits between the attempts of `askUntilAnswered`; after the last one it gives up and the person decides. */
 const retryWaitsMs = [500, 1000, 2000, 4000, 8000, 15_000, 15_000] as const;
 
-export async function ask<T>(method: "GET" | "POST", path: string, body?: unknown): Promise<Answer<T>> {
+export async function ask<T>(
+  method: "GET" | "POST" | "PATCH",
+  path: string,
+  body?: unknown,
+): Promise<Answer<T>> {
   try {
     const response = await fetch(path, {
       method,
-      credentials: "same-origin",
-      cache: "no-store",
-      signal: AbortSignal.timeout(answerMs),
+      ...plainly(),
       ...(body !== undefined && {
         headers: { "content-type": "application/json" },
         body: JSON.stringify(body),
@@ -41,6 +43,26 @@ export async function ask<T>(method: "GET" | "POST", path: string, body?: unknow
   }
 }
 
+/** A text as it is, for example a report; or why there is none, in plain words. */
+export async function readText(
+  path: string,
+): Promise<
+  { readonly kind: "ok"; readonly text: string } | { readonly kind: "not"; readonly detail: string }
+> {
+  try {
+    const response = await fetch(path, plainly());
+    const text = await response.text();
+    if (response.ok) return { kind: "ok", text };
+    return { kind: "not", detail: detailOf(parse(text)) ?? `The server answered ${response.status}.` };
+  } catch {
+    return { kind: "not", detail: "It did not come: the server could not be reached. Try again." };
+  }
+}
+
+function plainly(): RequestInit {
+  return { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(answerMs) };
+}
+
 /** For requests that carry a key, which makes asking again harmless: asks until there is an answer. */
 export async function askUntilAnswered<T>(path: string, body: object, lost: () => void): Promise<Answer<T>> {
   for (const waitMs of retryWaitsMs) {
@@ -53,7 +75,7 @@ export async function askUntilAnswered<T>(path: string, body: object, lost: () =
 }
 
 /** Ends early when the network comes back or the page comes to the foreground. */
-function waitOrOnline(ms: number): Promise<void> {
+export function waitOrOnline(ms: number): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const done = () => {
     clearTimeout(timer);

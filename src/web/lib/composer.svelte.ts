@@ -1,9 +1,12 @@
-import type { PromptStarted } from "../../protocol/api.ts";
+import type { PromptRequest, RunbookRequest } from "../../protocol/api.ts";
 import type { StoredEvent } from "../../protocol/events.ts";
 import type { SessionId, Uuid } from "../../protocol/ids.ts";
 import { askUntilAnswered } from "./ask.ts";
 import { keepDraft, keptDraft } from "./keep.ts";
 import { newUuid } from "./uuid.ts";
+
+/** The last word of the route. */
+type Way = "prompt" | "runbook";
 
 /** The draft of one Session and its way to the server: never lost, never sent twice. */
 export class Composer {
@@ -15,7 +18,8 @@ export class Composer {
 
   /** The key of an attempt with exactly the text of the draft; a changed text is another prompt. */
   #key: Uuid | null;
-  #preset: { readonly prompt: string; readonly key: Uuid } | null = null;
+  /** The preset or Runbook that was tapped last, by what it sends. */
+  #tapped: { readonly what: string; readonly key: Uuid } | null = null;
 
   constructor(session: SessionId) {
     this.session = session;
@@ -36,54 +40,60 @@ export class Composer {
     if (this.text.trim() === "" || this.sending !== "no") return;
     const key = (this.#key ??= newUuid());
     this.#keep();
-    if (await this.#send(this.text, key)) this.#accepted(key);
+    await this.#send("prompt", { prompt: this.text, key }, key);
   }
 
-  /** A preset leaves the draft alone. Tapped again after a lost answer it is the same prompt, not a second one. */
+  /** Leaves the draft alone, as a Runbook does. Tapped again after a lost answer it is the same one, not a second. */
   async sendPreset(prompt: string): Promise<void> {
-    if (this.sending !== "no") return;
-    if (this.#preset?.prompt !== prompt) this.#preset = { prompt, key: newUuid() };
-    const { key } = this.#preset;
-    if (await this.#send(prompt, key)) this.#accepted(key);
+    await this.#sendTapped("prompt", { prompt });
+  }
+
+  /** The questions of a preset without a model. */
+  async sendRunbook(name: string): Promise<void> {
+    await this.#sendTapped("runbook", { name });
   }
 
   /** The Event of a prompt proves that it was accepted, whatever became of the answer. */
   seen(events: readonly StoredEvent[]): void {
     for (const event of events)
-      if (event.kind === "user" && event.key !== undefined) this.#accepted(event.key as Uuid);
+      if ((event.kind === "user" || event.kind === "runbook") && "key" in event && event.key !== undefined)
+        this.#accepted(event.key as Uuid);
   }
 
-  async #send(prompt: string, key: Uuid): Promise<boolean> {
+  async #sendTapped(way: Way, asked: { prompt: string } | { name: string }): Promise<void> {
+    if (this.sending !== "no") return;
+    const what = JSON.stringify(asked);
+    if (this.#tapped?.what !== what) this.#tapped = { what, key: newUuid() };
+    const { key } = this.#tapped;
+    await this.#send(way, { ...asked, key }, key);
+  }
+
+  async #send(way: Way, request: PromptRequest | RunbookRequest, key: Uuid): Promise<void> {
     this.sending = "yes";
     this.problem = null;
-    const answer = await askUntilAnswered<PromptStarted>(
-      `/api/session/${this.session}/prompt`,
-      { prompt, key },
-      () => {
-        this.sending = "lost";
-      },
-    );
+    const answer = await askUntilAnswered(`/api/session/${this.session}/${way}`, request, () => {
+      this.sending = "lost";
+    });
     this.sending = "no";
-    if (answer.kind === "ok") return true;
-    if (answer.kind === "refused") {
+    if (answer.kind === "ok") this.#accepted(key);
+    else if (answer.kind === "refused") {
       // It was answered and nothing was started: the next attempt is a new one.
       this.#forgetKey(key);
       this.problem = answer.detail;
-    } else if (this.#key === key || this.#preset?.key === key) {
+    } else if (this.#key === key || this.#tapped?.key === key) {
       this.problem =
         "Not sent as far as we know: no answer came. Your text is kept. Sending it again cannot start it twice.";
     }
-    return false;
   }
 
   #accepted(key: Uuid): void {
     if (key === this.#key) this.text = "";
-    if (key === this.#key || key === this.#preset?.key) this.problem = null;
+    if (key === this.#key || key === this.#tapped?.key) this.problem = null;
     this.#forgetKey(key);
   }
 
   #forgetKey(key: Uuid): void {
-    if (key === this.#preset?.key) this.#preset = null;
+    if (key === this.#tapped?.key) this.#tapped = null;
     if (key === this.#key) this.#key = null;
     this.#keep();
   }

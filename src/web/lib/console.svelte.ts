@@ -1,9 +1,14 @@
 import type {
   ConsoleFacts,
+  ConsoleNow,
+  FreezeAnswer,
   HostKeyAccepted,
   HostKeyRequest,
+  Mode,
+  ModeNow,
   Notice,
   SessionCreated,
+  SessionDetail,
   SessionSummary,
 } from "../../protocol/api.ts";
 import type { SessionId } from "../../protocol/ids.ts";
@@ -31,6 +36,8 @@ type Stage =
 export class BreakglassConsole {
   stage = $state.raw<Stage>({ kind: "opening" });
   facts = $state.raw<ConsoleFacts | null>(null);
+  /** What concerns every Session, as it was heard last. */
+  now = $state.raw<ConsoleNow | null>(null);
   sessions = $state.raw<readonly SessionSummary[]>([]);
   session = $state.raw<AttachedSession | null>(null);
   composer = $state.raw<Composer | null>(null);
@@ -46,8 +53,11 @@ export class BreakglassConsole {
   target = $derived(
     this.facts?.targets.find((target) => target.is_default) ?? this.facts?.targets[0] ?? null,
   );
+  /** Of the open Session, by the clock: a grant ends whether or not the server is heard. null: not heard yet. */
+  mode = $derived(modeAt(this.session?.mode ?? null, this.clock.now));
   name = $derived(this.sessions.find(({ session_id }) => session_id === this.session?.id)?.name ?? "");
 
+  #nowHeard = 0;
   #keeping: ReturnType<typeof setTimeout> | undefined;
   #beginning = false;
 
@@ -91,6 +101,7 @@ export class BreakglassConsole {
         this.#keepSoon();
       },
       operation: (frame) => this.power?.heard(frame),
+      console: (now) => this.#heard(now),
       events: (events) => {
         composer.seen(events);
         if (events.some(({ kind }) => kind === "turn_end")) this.#freshen();
@@ -140,6 +151,32 @@ export class BreakglassConsole {
     await this.#refresh(null);
   }
 
+  /** Answers what did not work, in plain words; null: it holds. */
+  async setMode(mode: Mode): Promise<string | null> {
+    if (this.session === null) return "No session is open.";
+    const { session } = this;
+    const answer = await ask<SessionDetail>("PATCH", `/api/session/${session.id}`, { mode });
+    if (answer.kind === "ok") {
+      session.mode = answer.value.mode;
+      return null;
+    }
+    return answer.kind === "refused"
+      ? answer.detail
+      : `It is not known whether the mode was changed. ${unreached}`;
+  }
+
+  /** As `setMode`. Asking again is harmless. */
+  async freeze(frozen: boolean): Promise<string | null> {
+    const answer = await ask<FreezeAnswer>("POST", "/api/freeze", { frozen });
+    await this.#refresh(null);
+    if (answer.kind === "refused") return answer.detail;
+    if (answer.kind === "lost") return `It is not known whether that arrived. ${unreached}`;
+    if (answer.value.durable) return null;
+    return frozen
+      ? "It is frozen, but that could not be written to disk: a restart of the server would lift it."
+      : "It is lifted, but that could not be written to disk: after a restart of the server it is frozen again.";
+  }
+
   /** Asking again is harmless: what was accepted stays accepted. */
   async acceptHostKey(target: string, request: HostKeyRequest): Promise<void> {
     const path = `/api/targets/${encodeURIComponent(target)}/host-key`;
@@ -165,15 +202,23 @@ export class BreakglassConsole {
 
   /** Answers whether the server was reached and let us in. */
   async #refresh(problem: string | null): Promise<boolean> {
+    const heard = this.#nowHeard;
     const answer = await ask<ConsoleFacts>("GET", "/api/console");
     if (answer.kind === "refused" && answer.status === 401) this.#signedOut(problem);
     else if (answer.kind === "refused") this.problem = answer.detail;
     if (answer.kind !== "ok") return false;
     this.clock.heard(answer.at);
     this.facts = answer.value;
+    // A frame that came meanwhile is newer than this answer.
+    if (heard === this.#nowHeard) this.now = answer.value.now;
     this.asOf = answer.at.toISOString();
     this.#powerOfTarget();
     return true;
+  }
+
+  #heard(now: ConsoleNow): void {
+    this.#nowHeard += 1;
+    this.now = now;
   }
 
   async #openLast(): Promise<boolean> {
@@ -231,6 +276,7 @@ export class BreakglassConsole {
     this.#closeSession();
     forgetReading();
     this.facts = null;
+    this.now = null;
     this.stage = { kind: "signed-out", problem };
   }
 
@@ -252,6 +298,11 @@ export class BreakglassConsole {
       keepReading({ asOf: this.asOf!, facts: this.facts, session: id, name: this.name, transcript });
     }, keepAfterMs);
   }
+}
+
+function modeAt(mode: ModeNow | null, now: number): ModeNow | null {
+  if (mode?.until === undefined || Date.parse(mode.until) > now) return mode;
+  return { mode: mode.back_to ?? "supervised" };
 }
 
 const unreached = "The server could not be reached. Try again.";

@@ -30,7 +30,9 @@ export function keptDraft(session: SessionId): KeptDraft {
   return (read(`draft:${session}`) as KeptDraft | undefined) ?? { text: "", key: null };
 }
 
-export function keepReading(reading: KeptReading): void {
+export function keepReading({ facts, ...read }: KeptReading): void {
+  // A request that waits holds what no record may keep; offline it could not be answered either.
+  const reading = { ...read, facts: { ...facts, now: { ...facts.now, approvals: [] } } };
   let entries = reading.transcript.entries.slice(-keptEntriesMax);
   for (;;) {
     const text = JSON.stringify({ ...reading, transcript: { ...reading.transcript, entries } });

@@ -1,4 +1,4 @@
-import type { EventsPage, Operation } from "../../protocol/api.ts";
+import type { ConsoleNow, EventsPage, ModeNow, Operation } from "../../protocol/api.ts";
 import { decodeEvent } from "../../protocol/decode.ts";
 import type { Ephemeral, StoredEvent } from "../../protocol/events.ts";
 import type { SessionId } from "../../protocol/ids.ts";
@@ -16,6 +16,7 @@ export interface OperationFrame {
 interface Upward {
   readonly targets: (targets: readonly TargetStatus[]) => void;
   readonly operation: (frame: OperationFrame) => void;
+  readonly console: (now: ConsoleNow) => void;
   readonly events: (events: readonly StoredEvent[]) => void;
   readonly caughtUp: () => void;
   readonly refused: () => void;
@@ -36,6 +37,8 @@ export class AttachedSession {
   /** Text of the blocks that are being written now; the stored Event supersedes it. */
   live = $state.raw<readonly string[]>([]);
   activity = $state<string | null>(null);
+  /** null until the server has said it. */
+  mode = $state.raw<ModeNow | null>(null);
   /** False until the replay after the first attach has ended. */
   caughtUp = $state(false);
   earlier = $state<"none" | "some" | "loading" | "failed">("none");
@@ -68,6 +71,8 @@ export class AttachedSession {
         delta: (data) => this.#later({ ...JSON.parse(data), name: "delta" } as Ephemeral),
         activity: (data) => this.#later({ ...JSON.parse(data), name: "activity" } as Ephemeral),
         targets: (data) => upward.targets(JSON.parse(data) as readonly TargetStatus[]),
+        mode: (data) => (this.mode = JSON.parse(data) as ModeNow),
+        console: (data) => upward.console(JSON.parse(data) as ConsoleNow),
         operation: (data) => upward.operation(JSON.parse(data) as OperationFrame),
       },
     });

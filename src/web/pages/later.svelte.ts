@@ -1,4 +1,4 @@
-type Parts = typeof import("../parts/later.ts");
+type Parts = typeof import("./later.ts");
 
 /** Where the browser cannot say when it is idle, the first picture gets this long. */
 const firstPictureMs = 500;
@@ -12,7 +12,7 @@ export class Later {
   async fetch(): Promise<void> {
     this.failed = false;
     try {
-      this.parts = await import("../parts/later.ts");
+      this.parts = await import("./later.ts");
     } catch {
       this.failed = true;
     }

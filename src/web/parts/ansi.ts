@@ -13,6 +13,11 @@ const escapes = /\x1b\[([0-9;:?]*)[ -/]*([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\
 // oxlint-disable-next-line no-control-regex
 const invisible = /[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
+/** One line of such text, where nothing may turn or hide what stands beside it. */
+export function plain(text: string): string {
+  return text.replace(escapes, "").replace(invisible, "\u00b7");
+}
+
 /** Text of a terminal as pieces with colours. What is neither colour nor bold is dropped: a log cannot move the cursor. */
 export function ansi(text: string): readonly Styled[] {
   const pieces: Styled[] = [];

@@ -5,6 +5,7 @@ export {
   outcomeWords,
   span,
   stateWords,
+  type Tone,
   verdictWords,
 } from "../../protocol/words.ts";
 

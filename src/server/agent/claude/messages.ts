@@ -7,6 +7,8 @@ export type Message =
   /** The stream broke: what came of this message will be said again by the next one. */
   | { readonly type: "abandoned" }
   | { readonly type: "text_delta"; readonly text: string }
+  /** Live, and not shown: the model thinks, or writes a tool's input. */
+  | { readonly type: "unshown_delta"; readonly chars: number }
   | { readonly type: "assistant"; readonly id: string; readonly blocks: readonly Block[] }
   | { readonly type: "tool_results"; readonly results: readonly ToolResult[] }
   | {
@@ -41,6 +43,8 @@ export interface Result {
   readonly costUsd: number | undefined;
   /** The model's HTTP status, when it was the model that failed; null: it was not reached. */
   readonly apiStatus: number | null | undefined;
+  /** It ended itself at a limit that we gave it; `figure` is the limit, as it writes it. */
+  readonly limit?: { readonly of: "model calls" | "cost"; readonly figure: string };
   /** The prompts that this answers; empty when it does not say. */
   readonly prompts: readonly string[];
 }
@@ -97,7 +101,9 @@ function readStream(event: Fields): Message {
       return record(event["content_block"])["type"] === "text" ? { type: "text_start" } : noise;
     case "content_block_delta": {
       const delta = record(event["delta"]);
-      return delta["type"] === "text_delta" ? { type: "text_delta", text: text(delta["text"]) } : noise;
+      if (delta["type"] === "text_delta") return { type: "text_delta", text: text(delta["text"]) };
+      const unshown = text(delta["partial_json"]) || text(delta["thinking"]);
+      return { type: "unshown_delta", chars: unshown.length };
     }
     default:
       return noise;
@@ -142,10 +148,13 @@ function asWritten(result: ToolResult, { stdout, stderr, persistedOutputSize }: 
 function readResult(message: Fields): Result {
   const errors = list(message["errors"]).filter((error) => typeof error === "string");
   const prompts = list(message["user_message_uuids"]).filter((uuid) => typeof uuid === "string");
+  const said = text(message["result"]) || errors.join("\n");
+  const limit = limits.get(text(message["subtype"]));
   return {
     type: "result",
     isError: message["is_error"] === true || message["subtype"] !== "success",
-    text: text(message["result"]) || errors.join("\n"),
+    text: said,
+    ...(limit !== undefined && { limit: { of: limit, figure: /\(([^()]*)\)$/.exec(said)?.[1] ?? "" } }),
     durationMs: number(message["duration_ms"]) ?? 0,
     costUsd: number(message["total_cost_usd"]),
     apiStatus:
@@ -153,6 +162,11 @@ function readResult(message: Fields): Result {
     prompts,
   };
 }
+
+const limits: ReadonlyMap<string, NonNullable<Result["limit"]>["of"]> = new Map([
+  ["error_max_turns", "model calls"],
+  ["error_max_budget_usd", "cost"],
+]);
 
 /** Text parts joined; of other parts (an image) only their kind is said. */
 function joined(content: unknown): string {

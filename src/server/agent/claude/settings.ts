@@ -27,6 +27,10 @@ export interface Setting {
   readonly apiTimeoutMs: number;
   readonly instructions: string;
   readonly model: string | undefined;
+  /** Requests to the model for one prompt; the next one is not sent, and the result says so. */
+  readonly modelCallsMax: number;
+  /** What the process may cost from its start; the model call that exceeds it is the last one. undefined: no limit. */
+  readonly costUsdMax: number | undefined;
 }
 
 /** The whole environment of the agent, and of every program that it starts. Nothing of the server's own passes. */
@@ -76,6 +80,8 @@ export function queryOptions(setting: Setting, opening: Opening): Options {
     includePartialMessages: true,
     // A prompt is words, never a command of the agent's own ("/clear") nor a file to include ("@path").
     verbatimPrompts: true,
+    maxTurns: setting.modelCallsMax,
+    ...(setting.costUsdMax !== undefined && { maxBudgetUsd: setting.costUsdMax }),
     ...(setting.model !== undefined && { model: setting.model }),
     ...(opening.kind === "resume" ? { resume: opening.id } : { sessionId: opening.id }),
   };

@@ -79,6 +79,7 @@ export function translate(reading: Reading, message: Message): readonly [Reading
       return [reading, { events: [], news: [{ name: "activity", text: sayRetry(message) }] }];
     case "result":
       return translateResult(reading, message);
+    case "unshown_delta":
     case "noise":
       return [reading, silent];
   }

@@ -4,8 +4,10 @@ export interface WatchdogOptions {
   readonly clock: Clock;
   readonly silenceMs: number;
   readonly wallMs: number;
-  /** While true no time is counted: a brokered command works, or a person has to decide. */
+  /** While true silence is not counted: a brokered command works, and what it does is seen by the Broker. */
   readonly busy: () => boolean;
+  /** While true no time is counted: a person has to decide. */
+  readonly waiting: () => boolean;
 }
 
 /** The limits of a Turn are kept to this part of the shorter one, and at worst to a second. */
@@ -28,11 +30,9 @@ export function watch(options: WatchdogOptions, onLimit: (limit: "silence" | "wa
   let workedMs = 0;
   let cancel = options.clock.after(tickMs, tick);
   function tick() {
-    if (options.busy()) silentMs = 0;
-    else {
-      silentMs += tickMs;
-      workedMs += tickMs;
-    }
+    const waiting = options.waiting();
+    if (!waiting) workedMs += tickMs;
+    silentMs = waiting || options.busy() ? 0 : silentMs + tickMs;
     if (silentMs >= options.silenceMs) onLimit("silence");
     else if (workedMs >= options.wallMs) onLimit("wall");
     else cancel = options.clock.after(tickMs, tick);

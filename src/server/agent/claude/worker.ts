@@ -1,8 +1,7 @@
-import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import type { Options, Query, SDKUserMessage, SpawnedProcess } from "@anthropic-ai/claude-agent-sdk";
-import type { Exit } from "../../process/start.ts";
-import type { Cage } from "../runner/runner.ts";
+import type { TurnId } from "../../../protocol/ids.ts";
+import type { Cage, End } from "../runner/runner.ts";
 import { inbox } from "./inbox.ts";
 import { readMessage, type Message } from "./messages.ts";
 
@@ -12,14 +11,16 @@ const stderrKeptBytes = 8 * 1024;
 /** Answers whether this message ended the Turn. */
 type Hear = (message: Message) => Promise<boolean>;
 export type Answered =
-  { readonly kind: "answered" } | { readonly kind: "died"; readonly exit: Exit; readonly stderr: string };
+  { readonly kind: "answered" } | { readonly kind: "died"; readonly exit: End; readonly stderr: string };
 
 /** One process of the agent, from its first prompt to its end. */
 export interface Worker {
-  /** Sends a prompt, one at a time, and hands on what comes until `hear` says that it was the end. */
-  ask(blocks: readonly string[], hear: Hear): Promise<Answered>;
+  /** Sends a prompt under its own id, one at a time, and hands on what comes until `hear` says that it was the end. */
+  ask(prompt: TurnId, blocks: readonly string[], hear: Hear): Promise<Answered>;
   /** Asks it to stop what it does; its answer is a result. Rejects when it is gone. */
   interrupt(): Promise<void>;
+  /** What its conversation has cost before now, in USD, earlier processes included; undefined: it does not say. */
+  spentUsd(): Promise<number | undefined>;
   /** Lets it save its memory and exit; resolves when it has. */
   finish(): Promise<void>;
   readonly cage: Cage;
@@ -85,10 +86,9 @@ export function startWorker(
   return {
     cage,
     alive: () => ended === undefined,
-    ask(blocks, hear) {
+    ask(prompt, blocks, hear) {
       if (ended !== undefined) return Promise.resolve(ended);
       return new Promise<Answered>((resolve, reject) => {
-        const prompt = randomUUID();
         listener = { prompt, hear, settle: { resolve, reject } };
         const content = blocks.map((text) => ({ type: "text" as const, text }));
         prompts.put({
@@ -100,6 +100,16 @@ export function startWorker(
       });
     },
     interrupt: async () => void (await conversation.interrupt()),
+    async spentUsd() {
+      try {
+        // Of no use but for a figure, so that a change in a later version of the agent costs only that.
+        const ask = conversation.usage_EXPERIMENTAL_MAY_CHANGE_DO_NOT_RELY_ON_THIS_API_YET;
+        const { session } = await ask.call(conversation, { skipBehaviors: true });
+        return session.total_cost_usd;
+      } catch {
+        return undefined;
+      }
+    },
     async finish() {
       prompts.end();
       await read;
@@ -123,25 +133,30 @@ function keepTail(cage: Cage): () => string {
 
 /** The SDK's view of the process. Whatever signal it wants to send, the whole cage ends: half of it is no agent. */
 function asSdkProcess(cage: Cage): SpawnedProcess {
-  const { child, stdin, stdout } = cage.running;
-  if (stdin === null) throw new Error("The agent's process was started without stdin.");
+  const { stdin, stdout, exit } = cage.running;
   const life = new EventEmitter();
-  // A process that never started has no exit event of its own.
-  child.on("exit", (code, signal) => life.emit("exit", code, signal));
-  child.on("error", (error) => void (life.listenerCount("error") > 0 && life.emit("error", error)));
+  let killed = false;
+  let ended: End | undefined;
+  void exit.then((end) => {
+    ended = end;
+    // A process that never started has no exit of its own.
+    if (end.kind === "not_started") return life.listenerCount("error") > 0 && life.emit("error", end.error);
+    return life.emit("exit", exitCode(end), exitSignal(end));
+  });
   const view = {
     stdin,
     stdout,
     get killed() {
-      return child.killed;
+      return killed;
     },
     get exitCode() {
-      return child.exitCode;
+      return exitCode(ended);
     },
     get signalCode() {
-      return child.signalCode;
+      return exitSignal(ended);
     },
     kill() {
+      killed = true;
       void cage.kill();
       return true;
     },
@@ -151,6 +166,11 @@ function asSdkProcess(cage: Cage): SpawnedProcess {
   };
   return view;
 }
+
+const exitCode = (end: End | undefined) => (end?.kind === "exited" ? end.code : null);
+/** Of what is lost nothing is known but that it is gone. */
+const exitSignal = (end: End | undefined) =>
+  end?.kind === "signalled" ? end.signal : end?.kind === "lost" ? "SIGKILL" : null;
 
 /** Without what is undefined. */
 const named = (env: Readonly<Record<string, string | undefined>>) =>

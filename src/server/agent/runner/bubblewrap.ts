@@ -3,8 +3,9 @@ import { run } from "../../process/run.ts";
 import { start, type Running } from "../../process/start.ts";
 import { fences, inside, insideOf, machine } from "./fence.ts";
 import { foldersOf, makeFolders } from "./folders.ts";
-import { guardLines } from "./lines.ts";
+import { lifeOf } from "./life.ts";
 import { children, descendants, endAll, innerPid, living } from "./processes.ts";
+import { bounded } from "./rlimits.ts";
 import type { Cage, Runner, RunnerOptions } from "./runner.ts";
 
 /** A trial run takes about 15 ms; beyond this bubblewrap counts as not working. */
@@ -12,6 +13,10 @@ const trialMs = 10_000;
 const trialOutputBytesMax = 4096;
 /** Where distributions put it; never searched for in a PATH that others may have set. */
 const bubblewrapPaths = ["/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap"];
+
+const says =
+  "Each session's agent is in a bubblewrap cage of its own: it sees no other process or session, no key and nothing of this server. " +
+  "Not confined: its network, which is this machine's, and the model's credential, which is in its environment.";
 
 /** One cage per Session: a pid namespace of its own, so that nothing leaves it and its end is the end of everything in it. */
 export function bubblewrapRunner(
@@ -22,7 +27,8 @@ export function bubblewrapRunner(
   const trial = tryFences(bwrap, outside);
   let fence: readonly string[] | undefined;
   return {
-    isolation: "bubblewrap",
+    isolation: () => ({ kind: "bubblewrap", says }),
+    bringsAgent: false,
     async problem() {
       const tried = await trial;
       if ("problem" in tried) return tried.problem;
@@ -40,13 +46,15 @@ export function bubblewrapRunner(
       return cage(
         start({
           file: bwrap,
-          args: [...walls, "--", inside.executable, ...order.args],
+          args: [...walls, "--", ...bounded, inside.executable, ...order.args],
           env: order.env,
           cwd: "/",
           stdin: "pipe",
         }),
       );
     },
+    // What bwrap started dies with bwrap, and bwrap with us (--die-with-parent).
+    close: async () => {},
   };
 }
 
@@ -59,7 +67,7 @@ function cage(running: Running): Cage {
   const kill = () => (killed ??= killAll());
   return {
     // Looked up while it surely lives: when bwrap outside has gone, pid 1, dying, is nobody's child that could be found.
-    running: { ...running, stdout: guardLines(running.stdout, { first, tooLong: () => void kill() }) },
+    running: lifeOf(running, { first, tooLong: () => void kill() }),
     async sweep() {
       const from = first();
       return from === undefined || endAll(() => descendants(from).filter((pid) => innerPid(pid) !== 2));
@@ -71,7 +79,8 @@ function cage(running: Running): Cage {
     const from = first();
     // When pid 1 of a namespace dies the kernel ends all others first; then bwrap outside sees it and exits.
     if (from !== undefined) await endAll(() => living([from]));
-    running.kill("SIGKILL");
+    // Its output too: who does not read it must not keep us from seeing its end.
+    running.abandon();
     await running.exit;
   }
 }

@@ -20,5 +20,7 @@ export function guardLines(
       done(null, lineBytes > lineBytesMax ? undefined : chunk);
     },
   });
+  // A pipe that was given up ends here too.
+  from.once("close", () => guard.end());
   return from.pipe(guard);
 }

@@ -31,11 +31,33 @@ export function descendants(pid: number): number[] {
 
 /** Living processes that were started with `entry` ("NAME=value") in their environment, ourselves excepted. */
 export function tagged(entry: string): number[] {
-  const wanted = Buffer.from(`\0${entry}\0`);
+  return all().filter((pid) => pid !== process.pid && isTagged(pid, entry) && isLiving(pid));
+}
+
+export function isTagged(pid: number, entry: string): boolean {
+  return environOf(pid).includes(`\0${entry}\0`);
+}
+
+/** Living processes of an account, ourselves excepted. */
+export function ofAccount(uid: number): number[] {
+  return all().filter((pid) => pid !== process.pid && uidOf(pid) === uid && isLiving(pid));
+}
+
+/** Its name, for a person. */
+export function nameOf(pid: number): string {
+  return read(`/proc/${pid}/comm`)?.toString().trim() ?? "gone";
+}
+
+function all(): number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => pid !== process.pid && environOf(pid).includes(wanted) && isLiving(pid));
+    .map(Number);
+}
+
+/** The real one: who may be signalled, and who is counted. */
+function uidOf(pid: number): number | undefined {
+  const uid = /^Uid:\t(\d+)/m.exec(read(`/proc/${pid}/status`)?.toString() ?? "")?.[1];
+  return uid === undefined ? undefined : Number(uid);
 }
 
 export function children(pid: number): number[] {

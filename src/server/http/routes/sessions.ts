@@ -3,18 +3,20 @@ import { Hono, type Context } from "hono";
 import type {
   CancelAnswer,
   EventsPage,
+  Mode,
   PromptStarted,
   SessionCreated,
   SessionSummary,
 } from "../../../protocol/api.ts";
-import { isUuid } from "../../../protocol/ids.ts";
-import { sessionStream, type PromptAnswer, type Session } from "../../sessions/session.ts";
+import type { ModeAnswer, StartAnswer } from "../../sessions/answers.ts";
+import { sessionStream, type Session } from "../../sessions/session.ts";
 import type { Sessions } from "../../sessions/sessions.ts";
 import type { Store } from "../../store/store.ts";
 import { jsonBody, query } from "../body.ts";
 import type { Env } from "../env.ts";
+import { findSession } from "../find-session.ts";
 import { Refusal } from "../refusal.ts";
-import { pageQuery, promptBody, sessionChangeBody } from "../requests.ts";
+import { pageQuery, promptBody, runbookBody, sessionChangeBody } from "../requests.ts";
 import { streamsMax, type Streams } from "../stream.ts";
 
 export interface SessionRoutesDeps {
@@ -24,17 +26,11 @@ export interface SessionRoutesDeps {
 }
 
 export function sessionRoutes({ sessions, streams, store }: SessionRoutesDeps): Hono<Env> {
-  const find = async (c: Context<Env>): Promise<Session> => {
-    const id = c.req.param("id");
-    const session = isUuid(id) ? await sessions.get(id) : undefined;
-    if (session === undefined) {
-      throw new Refusal(
-        404,
-        "There is no such session here. The list of sessions shows what there is; or begin a new one.",
-      );
-    }
-    return session;
-  };
+  const find = (c: Context<Env>) => findSession(sessions, c);
+  const detail = ({ id, mode }: Session) => ({
+    ...(sessions.summary(id) ?? { session_id: id }),
+    mode: mode.now(),
+  });
 
   const routes = new Hono<Env>();
 
@@ -45,19 +41,23 @@ export function sessionRoutes({ sessions, streams, store }: SessionRoutesDeps): 
   routes.get("/sessions", async (c) => c.json<readonly SessionSummary[]>(sessions.list()));
 
   routes.get("/session/:id", async (c) => {
-    const { id } = await find(c);
-    return c.json(sessions.summary(id) ?? { session_id: id });
+    return c.json(detail(await find(c)));
   });
 
   routes.patch("/session/:id", async (c) => {
-    const { id } = await find(c);
-    const { name, archived } = await jsonBody(c, sessionChangeBody);
+    const session = await find(c);
+    const { name, archived, mode } = await jsonBody(c, sessionChangeBody);
+    if (mode !== undefined) {
+      c.set("audited", { mode });
+      const answer = await session.setMode(mode, c.var.actor);
+      if (answer.kind === "unrecorded") throw modeRefusal(mode, answer);
+    }
     await sessions.change(
-      id,
+      session.id,
       { ...(name !== undefined && { name }), ...(archived !== undefined && { archived }) },
       c.var.actor,
     );
-    return c.json(sessions.summary(id) ?? { session_id: id });
+    return c.json(detail(session));
   });
 
   routes.post("/session/:id/prompt", async (c) => {
@@ -69,13 +69,35 @@ export function sessionRoutes({ sessions, streams, store }: SessionRoutesDeps): 
       key: key ?? undefined,
       by: c.var.actor,
     });
-    if (answer.kind !== "started") throw promptRefusal(answer);
+    if (answer.kind !== "started") throw startRefusal(answer);
     return c.json<PromptStarted>({ status: "started" });
+  });
+
+  routes.post("/session/:id/runbook", async (c) => {
+    const session = await find(c);
+    const { name, target, key } = await jsonBody(c, runbookBody);
+    c.set("audited", { name, target });
+    const answer = await sessions.runbook(session, {
+      name,
+      target: target ?? undefined,
+      key: key ?? undefined,
+      by: c.var.actor,
+    });
+    switch (answer.kind) {
+      case "started":
+        return c.json<PromptStarted>({ status: "started" });
+      case "no_runbook":
+        throw new Refusal(404, `There is no such runbook here. There are: ${listed(answer.there)}.`);
+      case "no_target":
+        throw new Refusal(404, `There is no such target here. There are: ${listed(answer.there)}.`);
+      default:
+        throw startRefusal(answer);
+    }
   });
 
   routes.post("/session/:id/cancel", async (c) => {
     const session = await find(c);
-    return c.json<CancelAnswer>({ cancelled: await session.cancel() });
+    return c.json<CancelAnswer>({ cancelled: await session.cancel(c.var.actor) });
   });
 
   routes.get("/session/:id/events", async (c) => {
@@ -115,12 +137,17 @@ export function sessionRoutes({ sessions, streams, store }: SessionRoutesDeps): 
   return routes;
 }
 
-function promptRefusal(answer: Exclude<PromptAnswer, { kind: "started" }>): Refusal {
+function startRefusal(answer: Exclude<StartAnswer, { kind: "started" }>): Refusal {
   switch (answer.kind) {
     case "running":
       return new Refusal(
         409,
         "A turn is running in this session. Wait for its end, or stop it, then send again.",
+      );
+    case "frozen":
+      return new Refusal(
+        409,
+        `${answer.by} froze all agents at ${answer.at}, so nothing was started. Verbs still work. Lift the freeze, then send again.`,
       );
     case "too_many":
       return new Refusal(
@@ -134,8 +161,22 @@ function promptRefusal(answer: Exclude<PromptAnswer, { kind: "started" }>): Refu
         `The disk of the record is nearly full (${Math.round(answer.freeBytes / 1024 / 1024)} MiB free), so no new turn was started. Verbs still work. Free some space on the machine that runs Breakglass.`,
       );
     case "unrecorded":
-      return new Refusal(507, `The prompt could not be recorded, so no turn was started. ${answer.reason}`);
+      return new Refusal(
+        507,
+        `What you sent could not be recorded, so no turn was started. ${answer.reason}`,
+      );
     case "closing":
       return new Refusal(503, "The server is stopping and takes no new turns. Send again when it is back.");
   }
+}
+
+function modeRefusal(mode: Mode, { holds, reason }: Exclude<ModeAnswer, { kind: "set" }>): Refusal {
+  const now = holds
+    ? `${mode} holds all the same, until the server restarts: then the mode before it does.`
+    : "The mode is what it was.";
+  return new Refusal(507, `The change of the mode could not be recorded. ${now} ${reason}`);
+}
+
+function listed(names: readonly string[]): string {
+  return names.length === 0 ? "none" : names.join(", ");
 }

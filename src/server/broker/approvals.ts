@@ -1,0 +1,301 @@
+import { isUtf8 } from "node:buffer";
+import { createHash } from "node:crypto";
+import type { ApprovalRequest, PendingApproval } from "../../protocol/api.ts";
+import type { ApprovalAsked, ApprovalDecided } from "../../protocol/events.ts";
+import type { ApprovalId, SessionId } from "../../protocol/ids.ts";
+import type { Clock } from "../clock.ts";
+import { recordAsked, recordVerdict } from "./approval-record.ts";
+import {
+  deniedBefore,
+  notAsked,
+  notInTime,
+  notRun,
+  stdinRefused,
+  tooLong,
+  tooMany,
+  tooOften,
+} from "./approval-sentences.ts";
+import type { NotWhole } from "./caller.ts";
+import { equal } from "./equal.ts";
+
+/** Requests that wait for an Operator. Nothing is kept over a restart: whoever asked is gone then. */
+export interface Approvals {
+  /** The oldest first. */
+  pending(): readonly Omit<PendingApproval, "session_name">[];
+  /** Resolves when the decision is on record: only then anything is run by it. Never rejects. */
+  decide(
+    session: SessionId,
+    approval: ApprovalId,
+    answer: ApprovalRequest,
+    by: string,
+  ): Promise<DecideAnswer>;
+  watch(onChange: () => void): () => void;
+}
+
+export type DecideAnswer =
+  | { readonly kind: "decided"; readonly decision: "approved" | "denied" }
+  /** This Session has no such request, as far as this process knows. */
+  | { readonly kind: "none" }
+  | ({ readonly kind: "settled" } & Settled)
+  /** `sha256` is not this request's: nothing was decided. */
+  | { readonly kind: "another" }
+  /** Nothing runs; it is void. */
+  | { readonly kind: "unrecorded"; readonly reason: string };
+
+interface Settled {
+  readonly decision: ApprovalDecided["decision"];
+  /** The Operator, where one decided. */
+  readonly by?: string;
+  readonly at: string;
+}
+
+/** What the Broker's answering does with them. */
+export interface AskedApprovals extends Approvals {
+  /** Resolves when it is known what becomes of it. Never rejects. */
+  ask(asking: Asking): Promise<Answered>;
+  /** Whether a request of this Session waits, or is about to. */
+  waiting(session: SessionId): boolean;
+}
+
+export interface Asking {
+  readonly session: SessionId;
+  readonly target: string;
+  readonly account: string;
+  readonly command: string;
+  readonly why: string;
+  /** All of it, or why it cannot be had; called once there is a place to wait. */
+  readonly stdin: (bytesMax: number, msMax: number) => Promise<Buffer | NotWhole>;
+  /** Aborted when it must not be run any more, with a sentence as its reason. */
+  readonly until: AbortSignal;
+  readonly turn: AskedInTurn;
+  /** Resolves when the event is durable; rejects when it cannot be. */
+  readonly record: (event: ApprovalAsked | ApprovalDecided, by?: string) => Promise<void>;
+}
+
+/** What one Turn has asked for. */
+export interface AskedInTurn {
+  count: number;
+  /** Fingerprints of what an Operator denied. */
+  readonly denied: Set<string>;
+}
+
+type Answered =
+  | { readonly kind: "approved"; readonly approval: ApprovalId }
+  /** Nothing was run, and nothing will be. */
+  | { readonly kind: "not"; readonly sentence: string };
+
+/** More on stdin than this is refused: an Operator could not be shown all of it. */
+export const approvalStdinBytesMax = 64 * 1024;
+/** Stdin that has not ended by then is refused as interactive. */
+export const approvalStdinMsMax = 10_000;
+/** A longer command is refused, for the same reason. */
+const commandBytesMax = 64 * 1024;
+/** What nobody has decided by then is `expired`. */
+export const approvalMsMax = 10 * 60_000;
+/** Waiting over all Sessions; one more is refused at once with a sentence. */
+const approvalsAtOnceMax = 16;
+/** The same in one Session. */
+const approvalsPerSessionMax = 8;
+/** Asked in one Turn; one more is refused at once with a sentence. */
+const approvalsPerTurnMax = 100;
+/** Settled ones that a late decision is told about; of an older one only the Session's log knows. */
+const settledKeptMax = 1_000;
+
+interface Entry {
+  readonly asking: Asking;
+  readonly shown: Omit<PendingApproval, "session_name">;
+  readonly verdict: PromiseWithResolvers<Verdict>;
+}
+
+/** Without what it asked for, which may be long. */
+interface SettledEntry extends Pick<PendingApproval, "session_id" | "sha256"> {
+  readonly verdict: Promise<Verdict>;
+}
+
+export interface Verdict extends Settled {
+  readonly reason?: string;
+  readonly unrecorded?: boolean;
+}
+
+interface ApprovalsDeps {
+  readonly clock: Clock;
+  readonly newId: () => ApprovalId;
+  readonly log: (text: string) => void;
+}
+
+/** Binds an Approval to all that will be run by it: sha256, in hex, of this text in UTF-8. */
+export function approvalHashed(
+  what: Pick<PendingApproval, "approval" | "target" | "account" | "command"> & {
+    readonly session: SessionId;
+    readonly stdinSha256: string;
+  },
+): string {
+  const { session, approval, target, account, command, stdinSha256 } = what;
+  return sha256(
+    JSON.stringify(["breakglass approval 1", session, approval, target, account, command, stdinSha256]),
+  );
+}
+
+export function createApprovals(deps: ApprovalsDeps): AskedApprovals {
+  const { clock, newId } = deps;
+  /** Those that an Operator is shown. Whoever takes one out of here settles it: nobody else can. */
+  const waiting = new Map<ApprovalId, Entry>();
+  const settled = new Map<ApprovalId, SettledEntry>();
+  /** Taken from before stdin is read until it is settled: what is buffered is bounded by them too. */
+  const places = new Map<SessionId, number>();
+  const listeners = new Set<() => void>();
+
+  async function ask(asking: Asking): Promise<Answered> {
+    const refusal = refusalOf(asking);
+    if (refusal !== null) return not(refusal);
+    const { session } = asking;
+    places.set(session, (places.get(session) ?? 0) + 1);
+    try {
+      return await asked(asking);
+    } finally {
+      const left = places.get(session)! - 1;
+      if (left > 0) places.set(session, left);
+      else places.delete(session);
+    }
+  }
+
+  function refusalOf({ session, turn, command }: Asking): string | null {
+    const all = [...places.values()].reduce((sum, each) => sum + each, 0);
+    if (Buffer.byteLength(command) > commandBytesMax) return tooLong(commandBytesMax);
+    if (all >= approvalsAtOnceMax) return tooMany(approvalsAtOnceMax, "requests");
+    if ((places.get(session) ?? 0) >= approvalsPerSessionMax)
+      return tooMany(approvalsPerSessionMax, "requests of this session");
+    return turn.count >= approvalsPerTurnMax ? tooOften(approvalsPerTurnMax) : null;
+  }
+
+  async function asked(asking: Asking): Promise<Answered> {
+    const { until, turn } = asking;
+    const stdin = await asking.stdin(approvalStdinBytesMax, approvalStdinMsMax);
+    // Nobody was shown anything yet: there is nothing to settle.
+    if (until.aborted) return not(notRun({ decision: "void", reason: String(until.reason) }));
+    if (typeof stdin === "string") return not(stdinRefused[stdin]);
+    const entry = entryOf(asking, stdin);
+    const fingerprint = fingerprintOf(entry.shown);
+    if (turn.denied.has(fingerprint)) return not(deniedBefore);
+    turn.count++;
+    if (!(await recordAsked(deps, asking, entry.shown, stdin))) return not(notAsked);
+    const verdict = await show(entry);
+    if (verdict.decision === "approved") return { kind: "approved", approval: entry.shown.approval };
+    if (verdict.decision === "denied") turn.denied.add(fingerprint);
+    return not(notRun(verdict));
+  }
+
+  function entryOf(asking: Asking, stdin: Buffer): Entry {
+    const { session, target, account, command, why } = asking;
+    const approval = newId();
+    const stdinSha256 = sha256(stdin);
+    const now = clock.now().getTime();
+    return {
+      asking,
+      shown: {
+        approval,
+        session_id: session,
+        target,
+        account,
+        command,
+        stdin: {
+          bytes: stdin.length,
+          sha256: stdinSha256,
+          ...(isUtf8(stdin) ? { text: stdin.toString() } : { base64: stdin.toString("base64") }),
+        },
+        sha256: approvalHashed({ session, approval, target, account, command, stdinSha256 }),
+        asked_at: new Date(now).toISOString(),
+        expires_at: new Date(now + approvalMsMax).toISOString(),
+        why,
+      },
+      verdict: Promise.withResolvers(),
+    };
+  }
+
+  /** From here on an Operator may decide. */
+  async function show(entry: Entry): Promise<Verdict> {
+    const { asking, shown } = entry;
+    waiting.set(shown.approval, entry);
+    const left = Date.parse(shown.expires_at) - clock.now().getTime();
+    const callOff = clock.after(left, () => settle(entry, "expired"));
+    const overtaken = () => settle(entry, "void", { reason: String(asking.until.reason) });
+    asking.until.addEventListener("abort", overtaken);
+    if (asking.until.aborted) overtaken();
+    else tell();
+    const verdict = await entry.verdict.promise;
+    callOff();
+    asking.until.removeEventListener("abort", overtaken);
+    return verdict;
+  }
+
+  async function decide(
+    session: SessionId,
+    approval: ApprovalId,
+    { decision, sha256 }: ApprovalRequest,
+    by: string,
+  ): Promise<DecideAnswer> {
+    const entry = waiting.get(approval);
+    const { session_id, sha256: own } = entry?.shown ?? settled.get(approval) ?? {};
+    if (own === undefined || session_id !== session) return { kind: "none" };
+    if (!equal(sha256, own)) return { kind: "another" };
+    // A timer may be late, a decision may not.
+    if (entry !== undefined && clock.now().getTime() >= Date.parse(entry.shown.expires_at))
+      settle(entry, "expired");
+    const before = settled.get(approval);
+    if (before !== undefined) return settledAnswer(await before.verdict);
+    settle(entry!, decision === "approve" ? "approved" : "denied", { by });
+    const verdict = await entry!.verdict.promise;
+    if (verdict.unrecorded) return { kind: "unrecorded", reason: verdict.reason ?? notInTime };
+    return verdict.decision === "approved" || verdict.decision === "denied"
+      ? { kind: "decided", decision: verdict.decision }
+      : settledAnswer(verdict);
+  }
+
+  /** The first one settles; whoever comes after it changes nothing. */
+  function settle(
+    entry: Entry,
+    decision: ApprovalDecided["decision"],
+    more: { readonly by?: string; readonly reason?: string } = {},
+  ): void {
+    const { asking, shown, verdict } = entry;
+    if (!waiting.delete(shown.approval)) return;
+    const { session_id, sha256 } = shown;
+    settled.set(shown.approval, { session_id, sha256, verdict: verdict.promise });
+    if (settled.size > settledKeptMax) settled.delete(settled.keys().next().value!);
+    const asked = { decision, at: clock.now().toISOString(), ...more };
+    void recordVerdict(deps, asking, shown.approval, asked).then(verdict.resolve);
+    tell();
+  }
+
+  function tell(): void {
+    for (const listener of listeners) listener();
+  }
+
+  return {
+    ask,
+    decide,
+    pending: () => [...waiting.values()].map(({ shown }) => shown),
+    waiting: (session) => places.has(session),
+    watch(onChange) {
+      listeners.add(onChange);
+      return () => listeners.delete(onChange);
+    },
+  };
+}
+
+function not(sentence: string): Answered {
+  return { kind: "not", sentence };
+}
+
+function settledAnswer({ decision, by, at }: Verdict): DecideAnswer {
+  return { kind: "settled", decision, at, ...(by !== undefined && { by }) };
+}
+
+/** The same for the same request, asked again. */
+function fingerprintOf({ target, account, command, stdin }: Entry["shown"]): string {
+  return sha256(JSON.stringify([target, account, command, stdin.sha256]));
+}
+
+function sha256(data: string | Buffer): string {
+  return createHash("sha256").update(data).digest("hex");
+}

@@ -1,0 +1,18 @@
+import type { Mode, ModeNow } from "../../protocol/api.ts";
+import { span } from "./words.ts";
+
+/** What a mode lets the agent do, in one sentence each. */
+export const modeSays: Readonly<Record<Mode, string>> = {
+  observe: "It only looks, with the account that owns nothing. Privileged commands and verbs are refused.",
+  supervised:
+    "It looks freely with the account that owns nothing. Every privileged command and every verb that touches the machine waits for your yes.",
+  autonomous:
+    "It acts as the privileged account by itself. Verbs run too: at most two an hour and machine, then it asks.",
+};
+
+/** How much is left of a grant: "12 min"; empty where there is no end. */
+export function grantLeft({ until }: ModeNow, now: number): string {
+  if (until === undefined) return "";
+  const leftMs = Math.max(0, Date.parse(until) - now);
+  return leftMs < 60_000 ? span(leftMs) : `${Math.ceil(leftMs / 60_000)} min`;
+}
