@@ -26,15 +26,6 @@ function freezeOn(store: MemoryStore, clock = systemClock): Freeze {
   return createFreeze({ store: store as Partial<Store> as Store, clock, log: () => {} });
 }
 
-/** A store in memory in place of what it can do of the real one. */
-function over(store: MemoryStore): Partial<Store> {
-  return {
-    append: (...args) => store.append(...args),
-    read: (...args) => store.read(...args),
-    head: (...args) => store.head(...args),
-  };
-}
-
 test("a freeze outlives the process, with who froze first and since when, until it is lifted", async () => {
   const directory = mkdtempSync(join(tmpdir(), "bg-freeze-"));
   onTestFinished(() => rmSync(directory, { recursive: true }));
