@@ -2,15 +2,16 @@ import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import type { Config, TargetConfig } from "../server/config/config.ts";
 import { readConfig } from "../server/config/read.ts";
-import { guestAlias, observeAlias, powerAlias, sshHosts } from "../server/sides.ts";
+import { sshHosts } from "../server/sides.ts";
 import { openAccess, type Access } from "./enroll/access.ts";
-import { holds, type Account, type Fact } from "./enroll/facts.ts";
+import { holds, type Fact } from "./enroll/facts.ts";
 import { knowHostKey, type Machine } from "./enroll/host-keys.ts";
 import { installThere } from "./enroll/install-there.ts";
 import { makeKey } from "./enroll/key.ts";
 import { accountArgs, guestPaste, hypervisorPaste, installArgs } from "./enroll/needs.ts";
 import { tell } from "./enroll/tell.ts";
 import { say } from "./enroll/terminal.ts";
+import { sidesOf } from "./enroll/sides.ts";
 import { verify, type Side } from "./enroll/verify.ts";
 import { readWishes, usage, type Wishes } from "./enroll/wishes.ts";
 
@@ -58,7 +59,7 @@ async function takeSteps(
       for (const machine of machinesOf(target))
         await knowHostKey({ machine, dataDir: config.dataDir, path, named: wishes.hostKeys });
     }
-    const failed = await look(access, sidesOf(config, wishes));
+    const failed = await look(access, sidesOf(target, wishes.vmids));
     if (failed.length === 0) {
       say(`Everything holds: "${target.name}" is enrolled.`);
       return 0;
@@ -108,37 +109,6 @@ function machinesOf({ guest, power }: TargetConfig): readonly Machine[] {
   return [
     ...(power ? [{ name: `the hypervisor at ${power.host}`, host: power.host, port: power.port }] : []),
     ...(guest ? [{ name: `the guest at ${guest.host}`, host: guest.host, port: guest.port }] : []),
-  ];
-}
-
-function sidesOf(config: Config, { target, vmids }: Wishes): readonly Side[] {
-  const { name, guest, power } = target;
-  const account = (
-    role: Account["role"],
-    alias: string,
-    user: string,
-    at: { host: string; port: number },
-  ): Account => ({
-    role,
-    alias,
-    user,
-    host: at.host,
-    port: at.port,
-  });
-  return [
-    ...(power
-      ? [
-          {
-            account: account("hypervisor", powerAlias(name), power.user, power),
-            ...(power.vmid !== undefined && { vmid: power.vmid }),
-            expected: vmids,
-          },
-        ]
-      : []),
-    ...(guest ? [{ account: account("repairs", guestAlias(name), guest.user, guest) }] : []),
-    ...(guest?.observeUser !== undefined
-      ? [{ account: account("observes", observeAlias(name), guest.observeUser, guest) }]
-      : []),
   ];
 }
 

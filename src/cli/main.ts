@@ -15,6 +15,7 @@ breakglass approvals     show what waits for an operator's yes or no, exactly
 breakglass runbook NAME  ask a machine fixed questions, without a model: 0 nothing found, 1 found, 2 not known
                          [--target NAME] [--json]; without NAME: which there are
 breakglass enroll TARGET make a machine reachable for rescues, and prove it
+breakglass doctor         check every part for real, and change nothing [--json]
 breakglass runner --socket PATH
                          run agents here, for a server with BREAKGLASS_ISOLATION=runner:PATH
 `;
@@ -54,6 +55,10 @@ switch (positionals[0]) {
   }
   case "enroll":
     process.exitCode = await (await import("./enroll.ts")).enroll(process.env, process.argv.slice(3));
+    break;
+  case "doctor":
+    process.exitCode = await (await import("./doctor.ts")).runDoctor(process.argv.slice(3), process.env);
+    await endSoon();
     break;
   case "runner":
     process.exitCode = await (await import("./runner.ts")).runRunner(process.argv.slice(3), process.env);

@@ -184,13 +184,15 @@ async function sidecar(account: Account, cage: "auto" | "none", claude?: string)
   const program: ChildProcess = spawn(
     "/usr/bin/setpriv",
     [
-      ...[`--reuid=${account.uid}`, "--clear-groups", "--no-new-privs", "--", process.execPath],
-      ...[
-        resolve("src/cli/main.ts"),
-        "runner",
-        ...args,
-        ...(claude === undefined ? [] : ["--claude", claude]),
-      ],
+      `--reuid=${account.uid}`,
+      "--clear-groups",
+      "--no-new-privs",
+      "--",
+      process.execPath,
+      resolve("src/cli/main.ts"),
+      "runner",
+      ...args,
+      ...(claude === undefined ? [] : ["--claude", claude]),
     ],
     { env: { PATH: "/usr/bin:/bin" }, stdio: ["ignore", "pipe", "inherit"] },
   );

@@ -226,6 +226,10 @@ test.each<[string, Environment]>([
   ["BREAKGLASS_MODEL", { BREAKGLASS_MODEL: "a\nb" }],
   ["BREAKGLASS_MODE", { BREAKGLASS_MODE: "Autonomous" }],
   ["BREAKGLASS_ISOLATION", { BREAKGLASS_ISOLATION: "no" }],
+  ["BREAKGLASS_ISOLATION", { BREAKGLASS_ISOLATION: "account:" }],
+  ["BREAKGLASS_ISOLATION", { BREAKGLASS_ISOLATION: "account:-u0" }],
+  ["BREAKGLASS_ISOLATION", { BREAKGLASS_ISOLATION: "runner:relative.sock" }],
+  ["BREAKGLASS_ISOLATION", { BREAKGLASS_ISOLATION: `runner:/${"x".repeat(110)}` }],
   ["BREAKGLASS_MAX_CONCURRENT_TURNS", { BREAKGLASS_MAX_CONCURRENT_TURNS: "1.5" }],
   ["BREAKGLASS_MAX_CONCURRENT_TURNS", { BREAKGLASS_MAX_CONCURRENT_TURNS: "33" }],
   ["BREAKGLASS_TURN_TIMEOUT_SECONDS", { BREAKGLASS_TURN_TIMEOUT_SECONDS: "-1" }],
@@ -332,4 +336,14 @@ test("whatever stands in the environment, it is told and never thrown", async ()
     }),
     { numRuns: 500 },
   );
+});
+
+test.each([
+  ["bubblewrap", { kind: "bubblewrap" }],
+  ["account:breakglass-agent", { kind: "account", account: "breakglass-agent" }],
+  ["runner:/run/agent/../agent.sock", { kind: "runner", socketPath: "/run/agent.sock" }],
+])("BREAKGLASS_ISOLATION=%s is understood", async (value, isolation) => {
+  const { config, problems } = await read({ ...good, BREAKGLASS_ISOLATION: value });
+  expect(problems).toEqual([]);
+  expect(config?.isolation).toEqual(isolation);
 });

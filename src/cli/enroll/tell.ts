@@ -5,7 +5,8 @@ export function tell(fact: Fact): string {
   return holds(fact) ? `  ok    ${said(fact)}` : `  FAIL  ${said(fact)}\n        ${mend(fact)}`;
 }
 
-function said(fact: Fact): string {
+/** What was seen, without a judgement. */
+export function said(fact: Fact): string {
   if (fact.check === "key") return fact.problem === null ? "the key is loaded" : "the key is of no use";
   const who = `${fact.account.alias} (${fact.account.user}):`;
   switch (fact.check) {
@@ -48,7 +49,7 @@ function identity({ account, identity, said }: Extract<Fact, { check: "identity"
 }
 
 /** The next step. */
-function mend(fact: Fact): string {
+export function mend(fact: Fact): string {
   switch (fact.check) {
     case "key":
     case "login":

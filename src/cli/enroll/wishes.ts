@@ -76,7 +76,7 @@ export function readWishes(config: Config, args: readonly string[]): Wishes | st
 }
 
 /** The key of one account on one hypervisor serves all Targets that name it. null: the configuration does not say. */
-function configuredVmids({ targets }: Config, { power }: TargetConfig): readonly number[] | null {
+export function configuredVmids({ targets }: Config, { power }: TargetConfig): readonly number[] | null {
   if (power?.vmid === undefined) return null;
   return targets.flatMap(({ power: other }) =>
     other?.vmid !== undefined &&

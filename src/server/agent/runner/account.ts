@@ -118,8 +118,17 @@ export function accountRunner(options: AccountOptions): Runner {
       args: [
         ...as(who),
         ...bounded,
-        ...[node, main, "runner", "--socket", socketPath, "--sessions", sessionsDir, ...claude],
-        ...["--cage", options.cage ?? "auto", "--own-account"],
+        node,
+        main,
+        "runner",
+        "--socket",
+        socketPath,
+        "--sessions",
+        sessionsDir,
+        ...claude,
+        "--cage",
+        options.cage ?? "auto",
+        "--own-account",
         ...options.readable.flatMap((path) => ["--readable", path]),
       ],
       env: { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: sessionsDir, LANG: "C.UTF-8", ...mark },
@@ -150,6 +159,12 @@ export function accountRunner(options: AccountOptions): Runner {
   }
 }
 
+/** Words before a command that has it run as that account, with nothing of ours; or why that cannot be. Changes nothing. */
+export async function asAccount(account: string): Promise<readonly string[] | string> {
+  const who = await lookUp(account);
+  return typeof who === "string" ? who : [setpriv, ...as(who)];
+}
+
 const limits = { outputBytesMax, deadlineMs: stepMsMax };
 const mend =
   "Or set BREAKGLASS_ISOLATION to bubblewrap, or to runner:/socket (docs/configuration.md). The power buttons work without the agent.";
@@ -158,8 +173,13 @@ const open =
   "Not confined: the network, which is this machine's, and the model's credential, which is in its environment.";
 
 const as = ({ uid, gid }: Who) => [
-  ...[`--reuid=${uid}`, `--regid=${gid}`, "--clear-groups", "--no-new-privs"],
-  ...["--inh-caps=-all", "--bounding-set=-all", "--"],
+  `--reuid=${uid}`,
+  `--regid=${gid}`,
+  "--clear-groups",
+  "--no-new-privs",
+  "--inh-caps=-all",
+  "--bounding-set=-all",
+  "--",
 ];
 
 function installedAt(installed = root) {

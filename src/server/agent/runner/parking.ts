@@ -16,10 +16,10 @@ export function openParking(deps: {
   const { cage, dial, doorPath } = deps;
   const lines = new Set<Socket>();
   let waiting = 0;
-  let closed = false;
+  const closed = new AbortController();
 
   function park(): void {
-    while (!closed && waiting < parkedMin && lines.size < relaysMax) {
+    while (!closed.signal.aborted && waiting < parkedMin && lines.size < relaysMax) {
       waiting++;
       const line = dial();
       lines.add(line);
@@ -36,8 +36,9 @@ export function openParking(deps: {
       });
       line.on("close", () => {
         lines.delete(line);
-        // One that ends unused says that the cage is gone: its own connection tells that.
-        if (knock) park();
+        if (knock) return park();
+        // One that ends unused says that the cage is gone, or that the runner has too many: not again at once.
+        waiting--;
       });
     }
   }
@@ -45,7 +46,7 @@ export function openParking(deps: {
   return {
     open: park,
     close() {
-      closed = true;
+      closed.abort();
       for (const line of lines) line.destroy();
     },
   };

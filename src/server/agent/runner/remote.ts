@@ -85,7 +85,7 @@ export function remoteRunner({ socketPath, name, says = saysOf(name), onHung }: 
 const mend =
   "Start `breakglass runner --socket PATH` where the agent is to run, or correct BREAKGLASS_ISOLATION; look at what it logs. " +
   "The power buttons work without the agent.";
-export const gone = (name: string) => `${name[0]?.toUpperCase()}${name.slice(1)} is gone.`;
+const gone = (name: string) => `${name[0]?.toUpperCase()}${name.slice(1)} is gone.`;
 
 function saysOf(name: string) {
   return (welcome: Welcome | undefined): Isolation => ({
