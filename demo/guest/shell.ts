@@ -180,7 +180,7 @@ async function expandAll(shell: State, words: readonly Word[]): Promise<string[]
 /** Words as the command gets them: values put in, patterns matched against the guest's own files. */
 async function expand(shell: State, word: Word): Promise<string[]> {
   // What stands unquoted is cut at blanks, as in `ls $(cat list)`.
-  let words: { text: string; pattern: string; isPattern: boolean }[] = [];
+  const words: { text: string; pattern: string; isPattern: boolean }[] = [];
   let fresh = true;
   const add = (text: string, quoted: boolean) => {
     if (fresh) words.push({ text: "", pattern: "", isPattern: false });
@@ -190,9 +190,10 @@ async function expand(shell: State, word: Word): Promise<string[]> {
     last.pattern += quoted ? text.replaceAll(/[*?\\]/g, "\\$&") : text;
     last.isPattern ||= !quoted && /[*?]/.test(text);
   };
-  for (const piece of word) {
+  for (const [at, piece] of word.entries()) {
     if (piece.kind === "text") {
-      add(piece.text, piece.quoted);
+      const home = at === 0 && !piece.quoted && /^~(?=\/|$)/.test(piece.text) ? shell.account.home : "";
+      add(home === "" ? piece.text : home + piece.text.slice(1), piece.quoted);
       continue;
     }
     const value = await valueOf(shell, piece);
@@ -201,13 +202,11 @@ async function expand(shell: State, word: Word): Promise<string[]> {
       continue;
     }
     const parts = value.split(/[ \t\n]+/);
-    for (const [at, part] of parts.entries()) {
-      if (at > 0) fresh = true;
+    for (const [n, part] of parts.entries()) {
+      if (n > 0) fresh = true;
       if (part !== "") add(part, false);
     }
   }
-  if (word.length === 1 && word[0]!.kind === "text" && word[0]!.text.startsWith("~") && !word[0]!.quoted)
-    words = [{ text: words[0]!.text.replace(/^~/, shell.account.home), pattern: "", isPattern: false }];
   return words.flatMap(({ text, pattern, isPattern }) => {
     const found = isPattern ? glob(shell, text, pattern) : [];
     return found.length === 0 ? [text] : found;

@@ -345,9 +345,10 @@ function takeExec(
   if (!isKnown) draft.commands.add({ ...begun, ended, output });
   if (end["kind"] === "refused") {
     draft.refused++;
-    return say("refused", `${account}@${target}: ${command}: ${text(end["reason"])}`);
+    return say("not run", `${account}@${target}: ${command}: ${text(end["reason"])}`);
   }
   if (account === "hypervisor") {
+    if (command.trim() !== "status") return;
     const state = /^status: (\S+)/m.exec(text(event.excerpt))?.[1];
     see(
       draft,
@@ -470,7 +471,7 @@ function inShort(
     .map(([reason, times]) => `${times} ${reason}`);
   return [
     `${counted(prompts.count, "prompt")}, ${counted(runbooks, "runbook")}, ${counted(cost.turns, "turn")} ended${badEnds.length > 0 ? ` (${badEnds.join(", ")})` : ""}.`,
-    `${counted(size(commands), "command")} asked for, ${refused} of them refused${open > 0 ? `; the end of ${open} is not on record` : ""}.`,
+    `${counted(size(commands), "command")} asked for, ${refused} of them not run${open > 0 ? `; the end of ${open} is not on record` : ""}.`,
     ...(size(approvals) > 0
       ? [
           `${counted(size(approvals), "approval")} asked: ${decided("approved")} approved, ${decided("denied")} denied, ${decided("expired")} expired, ${decided("void")} void.`,
@@ -636,7 +637,7 @@ function endWords(end: Readonly<Record<string, unknown>>): string {
     case "ended":
       return `ended by Breakglass: ${reason}`;
     case "refused":
-      return `refused, not run: ${reason}`;
+      return `not run: ${reason}`;
     case "unknown":
       return `not known: ${reason}`;
     default:

@@ -231,13 +231,12 @@ function apply(draft: Draft, event: StoredEvent): void {
         draft.entries.push(opened);
         return;
       }
-      const begun = replaceLast(
-        draft,
-        "runbook",
-        (entry) => entry.turn === event.turn,
-        (entry) => ({ ...entry, settled: event }),
+      // What was found is read after the commands that found it: the entry moves to its end.
+      const begun = draft.entries.findLastIndex(
+        (entry) => entry.kind === "runbook" && entry.turn === event.turn,
       );
-      if (!begun) draft.entries.push({ ...opened, settled: event });
+      if (begun >= 0) draft.entries.splice(begun, 1);
+      draft.entries.push({ ...opened, settled: event });
       return;
     }
     case "result":

@@ -1,6 +1,7 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { ModelSign } from "../../src/server/agent/model.ts";
 import type { Answer, Script } from "../../demo/model/script.ts";
 import { handClock } from "./hand-clock.ts";
 import { bash, openStage, say, type Played, type StageOptions } from "./stage.ts";
@@ -13,6 +14,11 @@ function once(answer: Answer): Script {
     answered = true;
     return answer;
   };
+}
+
+function hearing() {
+  const signs: ModelSign[] = [];
+  return { signs, onModel: (sign: ModelSign) => void signs.push(sign) };
 }
 
 async function stageWith(options: StageOptions) {
@@ -34,14 +40,16 @@ const activities = ({ news }: Played) => news.flatMap((one) => (one.name === "ac
 
 describe("a model that fails", { timeout: 60_000 }, () => {
   test.concurrent.for([
-    [401, "authentication_error", "refused the credential (401)", "ANTHROPIC_API_KEY"],
-    [429, "rate_limit_error", "limit is reached (429)", "Wait a minute"],
-    [529, "overloaded_error", "overloaded (529)", "Wait a minute"],
-    [500, "api_error", "failed on its side (500)", "Wait a minute"],
+    [401, "authentication_error", "refused the credential (401)", "ANTHROPIC_API_KEY", "refused"],
+    [403, "permission_error", "refused the credential (403)", "ANTHROPIC_API_KEY", "refused"],
+    [429, "rate_limit_error", "limit is reached (429)", "Wait a minute", "strained"],
+    [529, "overloaded_error", "overloaded (529)", "Wait a minute", "strained"],
+    [500, "api_error", "failed on its side (500)", "Wait a minute", "strained"],
   ] as const)(
-    "with %i ends the turn with what happened, what holds and the mend",
-    async ([code, type, what, mend], { expect, onTestFinished }) => {
-      const stage = await openStage({ script: () => status(code, type) });
+    "with %i ends the turn with what happened, what holds and the mend, and is told of as such",
+    async ([code, type, what, mend, kind], { expect, onTestFinished }) => {
+      const { signs, onModel } = hearing();
+      const stage = await openStage({ script: () => status(code, type), onModel });
       onTestFinished(() => stage.close());
       const played = await stage.play("hello");
       expect(played.end).toBe("failed");
@@ -51,7 +59,7 @@ describe("a model that fails", { timeout: 60_000 }, () => {
       expect(errors(played)[0]).toContain("The session and its log are whole.");
       expect(played.events.find((event) => event.kind === "result")).toMatchObject({ is_error: true });
       expect(texts(played)).toEqual([]);
-      expect(stage.model.requests()).toBe(3);
+      expect(signs).toEqual([{ kind, says: expect.stringContaining(what) }]);
     },
   );
 
@@ -78,8 +86,10 @@ describe("a model that fails", { timeout: 60_000 }, () => {
     await new Promise<void>((resolve) => gone.listen(0, "127.0.0.1", resolve));
     const { port } = gone.address() as AddressInfo;
     await new Promise((resolve) => gone.close(resolve));
+    const { signs, onModel } = hearing();
     const stage = await stageWith({
       script: () => say("never"),
+      onModel,
       endpoint: () => ({
         env: { ANTHROPIC_BASE_URL: `http://127.0.0.1:${port}`, ANTHROPIC_API_KEY: "dummy" },
       }),
@@ -88,6 +98,7 @@ describe("a model that fails", { timeout: 60_000 }, () => {
     expect(played.end).toBe("failed");
     expect(errors(played)[0]).toContain("The model cannot be reached.");
     expect(activities(played)).toHaveLength(2);
+    expect(signs).toEqual([{ kind: "unreached", says: expect.stringContaining("cannot be reached") }]);
   });
 
   test("by never answering is given up after the time for a request", async () => {
@@ -99,11 +110,13 @@ describe("a model that fails", { timeout: 60_000 }, () => {
 
   test("by falling silent in mid-stream is ended by the watchdog; what was seen stays, and the next turn knows of it", async () => {
     const clock = handClock();
+    const { signs, onModel } = hearing();
     const stage = await stageWith({
       script: ({ prompt }) =>
         prompt === "first" ? { kind: "hang", blocks: [{ type: "text", text: "Half a wo" }] } : say("Yes."),
       clock,
       silenceMs: 90_000,
+      onModel,
     });
     const played = await stage.play("first", {
       onNews: (one) => one.name === "delta" && setImmediate(() => clock.advance(90_500)),
@@ -113,11 +126,29 @@ describe("a model that fails", { timeout: 60_000 }, () => {
     expect(errors(played)[0]).toMatch(
       /Nothing came from the agent for 90 s, the limit for silence.*look before you repeat/,
     );
+    expect(signs).toEqual([
+      { kind: "answered" },
+      { kind: "strained", says: expect.stringContaining("fell silent in the middle of an answer") },
+    ]);
     expect(stage.agent.processes()).toBe(0);
     const session = played.events.find((event) => event.kind === "session")?.session_id;
     const next = await stage.play("second", { ...(session && { resume: session }) });
     expect(next.end).toBe("done");
     expect(stage.bodies.at(-1)).toContain('"text":"first"');
+  });
+
+  test("by dropping every stream ends the turn with a sentence, and nothing of it is told twice", async () => {
+    const { signs, onModel } = hearing();
+    const stage = await stageWith({
+      script: () => ({ kind: "drop", blocks: [{ type: "text", text: "All is we" }] }),
+      onModel,
+    });
+    const played = await stage.play("hello");
+    expect(played.end).toBe("failed");
+    expect(errors(played)).toHaveLength(1);
+    expect(errors(played)[0]).toContain("The session and its log are whole.");
+    expect(signs.at(-1)?.kind).toBe("unreached");
+    expect(texts(played).length).toBeLessThan(2);
   });
 
   test("by dropping the stream is asked again, and nothing is told twice", async () => {

@@ -83,7 +83,7 @@ describe("the agent's folder", { timeout: 60_000 }, () => {
     expect(stage.bodies.at(-1)).toContain("heron");
   });
 
-  test("that is full ends the turn with a sentence or lets it go on; with space again the record tells what was not kept", async ({
+  test("that is full keeps no turn from being answered; what was not kept the record tells the next process", async ({
     skip,
   }) => {
     const own = disk("4m");
@@ -95,30 +95,27 @@ describe("the agent's folder", { timeout: 60_000 }, () => {
     const free = fill(own.path);
     const second = randomUUID();
     const warm = await stage.play("two", { session, turn: second, after: { turn, end: "done" }, digest });
-    expect(["done", "failed"]).toContain(warm.end);
-    console.log("WARM", warm.end, errors(warm), texts(warm));
+    expect(texts(warm)).toEqual(["You said: two"]);
     await stage.agent.release(session);
     const other = await stage.play("hello", { session: randomUUID() });
-    console.log("NEW", other.end, errors(other));
-    const resumed = await stage.play("three", {
-      session,
-      resume: session,
-      after: { turn: second, end: warm.end },
-      digest,
-    });
-    console.log("RESUMED", resumed.end, errors(resumed));
+    expect(other.end).toBe("done");
+    await stage.agent.release(session);
+    const third = randomUUID();
+    const after = { turn: second, end: "done" } as const;
+    const resumed = await stage.play("three", { session, turn: third, resume: session, after, digest });
+    expect(resumed.end).toBe("done");
+    expect(stage.bodies.at(-1)).toContain("heron");
+    await stage.agent.release(session);
     free();
-    const next = await stage.play("four", {
-      session,
-      resume: session,
-      after: { turn: second, end: "failed" },
-      digest,
-    });
+    const last = { turn: third, end: "done" } as const;
+    const next = await stage.play("four", { session, resume: session, after: last, digest });
     expect(next.end).toBe("done");
     expect(stage.bodies.at(-1)).toContain("heron");
   });
 
-  test("that is read-only ends the turn with a sentence that names it", async ({ skip }) => {
+  test("that is read-only is named where a new session needs one, and an old session goes on", async ({
+    skip,
+  }) => {
     const own = disk("4m");
     if (own === null) return skip("a disk of its own cannot be mounted here");
     const stage = await stageWith({ sessionsDir: join(own.path, "sessions") });
@@ -127,9 +124,13 @@ describe("the agent's folder", { timeout: 60_000 }, () => {
     expect((await stage.play("one", { session })).end).toBe("done");
     await stage.agent.release(session);
     own.readOnly();
-    const other = await stage.play("hello", { session: randomUUID() });
-    console.log("RO NEW", other.end, errors(other));
+    const another = await stage.play("hello", { session: randomUUID() });
+    expect(another.end).toBe("failed");
+    expect(errors(another)).toEqual([
+      expect.stringMatching(/could not be started: .*\/sessions\/.* Mend that, then send the prompt again/),
+    ]);
     const resumed = await stage.play("two", { session, resume: session });
-    console.log("RO RESUMED", resumed.end, errors(resumed), texts(resumed));
+    expect(texts(resumed)).toEqual(["You said: two"]);
+    expect(stage.bodies.at(-1)).toContain('"text":"one"');
   });
 });

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { randomUUID } from "node:crypto";
+import { promptBytesMax } from "../../src/protocol/events.ts";
 import type { Script } from "../../demo/model/script.ts";
 import { bash, commands, openStage, say, type Played } from "./stage.ts";
 
@@ -104,7 +105,7 @@ describe("a turn of the real agent", { timeout: 60_000 }, async () => {
     ["is a command of the agent's own", "/clear"],
     ["names a file", "@/etc/passwd"],
     ["is binary", "\u0000\u0001\uFFFD\u001b[31m\u202e\ud83d\ude00 \\u0000"],
-    ["is 400 KB long", "x".repeat(400 * 1024)],
+    ["is as long as a prompt may be", "x".repeat(promptBytesMax)],
   ])("hands a prompt to the model as it is when it %s", async (_, prompt) => {
     const { end } = await stage.play(prompt);
     expect(end).toBe("done");

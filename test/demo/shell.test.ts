@@ -95,6 +95,26 @@ it("gives its input to the first command that reads, as a text, a script or a fi
   expect((await sh("cat < /etc/hostname")).code).toBe(2);
 });
 
+it("answers what scp asks of a machine, by name", async () => {
+  const { sh } = ill();
+  const stdin = async () => "kept\n";
+  const scp = (which: string, words: string) =>
+    `sh -c 'case $1 in -*) ;; esac' breakglass-scp-${which} ${words}`;
+  expect((await sh(scp("up", "/tmp notes 640 "), root, { stdin })).code).toBe(0);
+  expect((await sh(scp("down", "'/tmp/notes' "))).out).toBe("-rw-r-----\nkept\n");
+  expect((await sh(scp("names", "/tmp/no*"))).out).toBe("/tmp/notes\0");
+  expect((await sh(scp("up", "~/'my notes' notes 600 "), root, { stdin })).code).toBe(0);
+  expect((await sh("ls -l '/root/my notes'")).out).toMatch(/^-rw------- /);
+  expect(await sh(scp("up", "/etc passwd 644 "), observer, { stdin })).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("Permission denied"),
+  });
+  for (const folder of ["up '/tmp' 'dir'", "down '/tmp' r"])
+    expect((await sh(scp(folder.split(" ")[0]!, folder.slice(folder.indexOf(" "))))).err).toContain(
+      "single files only",
+    );
+});
+
 it("asks for its input only when something reads it", async () => {
   const { sh } = ill();
   const stdin = () => Promise.reject(new Error("nobody asked"));

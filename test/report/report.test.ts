@@ -174,7 +174,7 @@ test("the whole incident is told from the record: every kind of event, and what 
   expect(report.commands.first).toMatchObject([
     { n: 0, by: "agent", ended: { says: "exit code 0" }, output: { path: `/api/session/${session}/exec/0` } },
     { n: 1, approval, ended: { says: "not known: The line was lost." }, output: null },
-    { n: 2, ended: { says: "refused, not run: remote to remote" } },
+    { n: 2, ended: { says: "not run: remote to remote" } },
     { n: 3, output: { event: 16, cut: false } },
     { n: 4, ended: null },
   ]);
@@ -198,7 +198,7 @@ test("the whole incident is told from the record: every kind of event, and what 
   ]);
   expect(report.in_short).toEqual([
     "1 prompt, 1 runbook, 2 turns ended (1 interrupted).",
-    "5 commands asked for, 1 of them refused; the end of 1 is not on record.",
+    "5 commands asked for, 1 of them not run; the end of 1 is not on record.",
     "2 approvals asked: 1 approved, 1 denied, 0 expired, 0 void.",
     "The power was touched: cycle on devvm by ana.",
   ]);

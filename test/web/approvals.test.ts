@@ -247,7 +247,7 @@ test("it can be read and answered by keyboard alone", async () => {
 });
 
 test("what waits is kept nowhere on the device", async () => {
-  const { page } = await openAsked();
+  const { page } = await open({ prepare: (server, session) => server.askApproval(aRequest(session, 1)) });
   await page.waitForFunction(() => localStorage.getItem("reading")?.includes(`"kind":"approval"`));
   const kept = await page.evaluate(() => JSON.parse(localStorage.getItem("reading")!) as KeptReading);
   expect(kept.transcript.entries.map(({ kind }) => kind)).toContain("approval");

@@ -1,5 +1,6 @@
 import { mayRead, resolvePath } from "../access.ts";
 import { fails, prints, type Call, type SimulatedCommand } from "./call.ts";
+import { copy } from "./copies.ts";
 import { root } from "./system.ts";
 
 /** `sh -c 'line' [name argument ...]`, `sh FILE [argument ...]`, and from its stdin: `sh -s [argument ...]`, `sh`. */
@@ -13,7 +14,7 @@ const shell: SimulatedCommand = async (call) => {
   if (letters.includes("c")) {
     const [text, ...words] = rest;
     if (text === undefined) return fails(`${name}: -c: option requires an argument`, 2);
-    return call.line(set + text, words.length === 0 ? [name] : words);
+    return (await copy(call, words)) ?? call.line(set + text, words.length === 0 ? [name] : words);
   }
   const [file, ...words] = rest;
   if (letters.includes("s") || file === undefined)

@@ -97,16 +97,11 @@ export class Answering {
     return { n, end: { kind: "unknown", reason: frozen }, output: "" };
   }
 
-  async #decide({ program, argv }: Request): Promise<Decision> {
+  async #decide({ argv, hasStdin }: Request): Promise<Decision> {
     const frozen = await this.#frozen();
     if (frozen !== null) return { kind: "refused", target: "", account: "", sentence: frozen };
-    if (program === "scp") {
-      const sentence =
-        "scp is not available here. Read a file with: ssh devvm 'cat FILE'. Write one with: ssh devvm 'cat > FILE' < LOCAL";
-      return { kind: "refused", target: "", account: "", sentence };
-    }
     const { targets, standing, power, clock } = this.#deps;
-    return decide(parseSsh(argv), this.#session.mode(), {
+    return decide(parseSsh(argv, hasStdin), this.#session.mode(), {
       targets,
       standing,
       overShare: (target) => overShare(power, clock, target),
@@ -133,7 +128,7 @@ export class Answering {
     refused: Extract<Decision, { kind: "refused" }>,
   ): Promise<void> {
     const { target, account, sentence } = refused;
-    const command = [request.program, ...request.argv].join(" ");
+    const command = ["ssh", ...request.argv].join(" ");
     await this.#execs.refused({ target, account, command }, sentence);
     caller.answer(255, sentence);
   }
@@ -151,9 +146,11 @@ export class Answering {
       why,
       until,
       turn: asked,
-      // Nothing that the agent gives goes along with a Verb.
+      // Nothing that the agent gives goes along with a Verb, or with -n.
       stdin: async (bytesMax, msMax) =>
-        act.kind === "power" ? Buffer.alloc(0) : caller.wholeStdin(clock, until, bytesMax, msMax),
+        act.kind === "power" || !act.stdin
+          ? Buffer.alloc(0)
+          : caller.wholeStdin(clock, until, bytesMax, msMax),
       record: (event, by) => this.#session.record(event, by),
     });
     if (answer.kind === "not") return caller.answer(255, answer.sentence);
@@ -194,7 +191,8 @@ export class Answering {
     const ssh = heldBack(this.#deps.ssh, until, holds.lookAgain);
     const { code, sentence } = await this.#execs.run(
       { ...factsOf(act), ...(approved && { approval: approved.approval }) },
-      (output) => runGuest({ ...this.#deps, ssh, sink: caller, output, stop: holds.turn }, act),
+      (output) =>
+        runGuest({ ...this.#deps, ssh, sink: caller, output, stop: holds.turn, stdin: act.stdin }, act),
     );
     caller.answer(code, sentence);
   }

@@ -20,7 +20,6 @@ import type { BrokerTarget } from "./decide.ts";
 import { OpenDoor } from "./door.ts";
 import type { FixedAnswer, FixedAsk } from "./fixed.ts";
 import { createFreeze, type Freeze } from "./freeze.ts";
-import type { KeptStore } from "./kept.ts";
 
 /** Holds the way to the keys for agents: decides, runs, records. */
 export interface Broker {
@@ -72,8 +71,8 @@ export interface Door {
 export interface BrokerDeps {
   readonly ssh: Ssh;
   readonly power: Power;
-  /** Where the freeze and the whole output of commands are kept. */
-  readonly store: Store & KeptStore;
+  /** Where the freeze and the output of commands are kept. */
+  readonly store: Store;
   /** The first is the default one: `devvm` and `pve` mean it. */
   readonly targets: readonly BrokerTarget[];
   /** What an account that is configured as owning nothing has shown of itself. */

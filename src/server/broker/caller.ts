@@ -5,8 +5,9 @@ import { frame } from "./frames.ts";
 
 export interface Request {
   readonly token: string;
-  readonly program: "ssh" | "scp";
   readonly argv: readonly string[];
+  /** Stdin is a pipe or a file, neither a terminal nor /dev/null. */
+  readonly hasStdin: boolean;
 }
 
 /** Why stdin could not be had whole. */
@@ -168,12 +169,12 @@ function decodeRequest(payload: Buffer): Request | null {
   try {
     const value: unknown = JSON.parse(payload.toString());
     if (typeof value !== "object" || value === null) return null;
-    const { token, program, argv } = value as Record<string, unknown>;
+    const { token, program, argv, hasStdin } = value as Record<string, unknown>;
     // What is shown to be decided on, and what is sent, is the same only for whole characters.
     if (!Array.isArray(argv) || !argv.every((word) => typeof word === "string" && sendable(word)))
       return null;
-    if (typeof token !== "string" || (program !== "ssh" && program !== "scp")) return null;
-    return { token, program, argv };
+    if (typeof token !== "string" || program !== "ssh") return null;
+    return { token, argv, hasStdin: hasStdin === true };
   } catch {
     return null;
   }

@@ -19,8 +19,17 @@ interface Account {
 }
 
 export type Act =
-  | { readonly kind: "guest"; readonly target: string; readonly account: Account; readonly command: string }
+  | {
+      readonly kind: "guest";
+      readonly target: string;
+      readonly account: Account;
+      readonly command: string;
+      /** False: it is given nothing to read. */
+      readonly stdin: boolean;
+    }
   | { readonly kind: "power"; readonly target: string; readonly verb: Verb };
+
+type GuestAct = Extract<Act, { kind: "guest" }>;
 
 export type Decision =
   /** `by`: what must still hold when it is sent. In every mode may run what has no privilege and changes no machine. */
@@ -50,7 +59,7 @@ type Refused = (sentence: string) => Decision;
 export async function decide(asked: Asked, mode: Mode, deps: DecideDeps): Promise<Decision> {
   if (asked.kind === "unclear")
     return { kind: "refused", target: asked.alias ?? "", account: "", sentence: asked.sentence };
-  const { alias, user, command } = asked;
+  const { alias, user, command, stdin } = asked;
   const found = find(alias, deps.targets);
   const refused = (sentence: string): Decision => ({
     kind: "refused",
@@ -62,20 +71,20 @@ export async function decide(asked: Asked, mode: Mode, deps: DecideDeps): Promis
     return refused(`there is no machine "${alias}" here. There are: ${names(deps.targets).join(", ")}.`);
   return found.side === "power"
     ? power(found.target, command, mode, deps, refused)
-    : guest(found.target, user, command, mode, deps, refused);
+    : guest(found.target, user, { command, stdin }, mode, deps, refused);
 }
 
 async function guest(
   { name, privileged, unprivileged }: BrokerTarget,
   user: string | null,
-  command: string,
+  asked: Pick<GuestAct, "command" | "stdin">,
   mode: Mode,
   { standing }: DecideDeps,
   refused: Refused,
 ): Promise<Decision> {
   if (privileged === null)
     return refused(`no account on ${name} is configured, so that no command can run there.`);
-  const as = (account: Account): Act => ({ kind: "guest", target: name, account, command });
+  const as = (account: Account): Act => ({ kind: "guest", target: name, account, ...asked });
   const ask = (account: Account, why: string): Decision => ({ kind: "ask", act: as(account), why });
   const named = user === null ? null : accountOf(user, privileged, unprivileged);
   if (user !== null && named === null) {

@@ -1,4 +1,4 @@
-import type { Readable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import type { ExecSettled } from "../../protocol/events.ts";
 import type { Uuid } from "../../protocol/ids.ts";
 import type { Clock } from "../clock.ts";
@@ -24,6 +24,8 @@ export interface RunGuestDeps {
   readonly output: Output;
   /** Aborted when the command has to end, with a sentence as its reason. */
   readonly stop: AbortSignal;
+  /** False: the command is given nothing to read. */
+  readonly stdin?: boolean;
   /** Default `guestCommandMsMax`. */
   readonly timeoutMs?: number;
 }
@@ -36,7 +38,7 @@ export const guestCommandMsMax = 20 * 60_000;
  * when its time is over; the end says whether it was seen gone.
  */
 export async function runGuest(
-  { ssh, clock, newId, sink, output, stop, timeoutMs = guestCommandMsMax }: RunGuestDeps,
+  { ssh, clock, newId, sink, output, stop, stdin = true, timeoutMs = guestCommandMsMax }: RunGuestDeps,
   { target, account, command }: Pick<Extract<Act, { kind: "guest" }>, "target" | "account" | "command">,
 ): Promise<GuestEnd> {
   const mark = newId();
@@ -51,30 +53,35 @@ export async function runGuest(
     return { end: { kind: "refused", reason: started.reason }, code: 255, sentence: started.reason };
   }
   const sent = performance.now();
-  let ending: Promise<EndedThere> | null = null;
+  const ending: { seen: Promise<EndedThere> | null } = { seen: null };
   const end = () => {
     const sentMsAgo = performance.now() - sent;
-    ending ??= endThere(ssh, account, { mark, sentMsAgo, silent: output.bytes === 0 });
+    ending.seen ??= endThere(ssh, account, { mark, sentMsAgo, silent: output.bytes === 0 });
     started.kill();
   };
   if (leave.aborted) end();
   leave.addEventListener("abort", end);
 
-  sink.onStdin((chunk) => {
-    if (chunk === null) started.stdin.end();
-    // The callback also comes when the far side wants no more: the bytes are gone then, as with a closed pipe.
-    else if (started.stdin.writable) started.stdin.write(chunk, () => sink.accept(chunk.length));
-    else sink.accept(chunk.length);
-  });
+  if (stdin) feed(started.stdin, sink);
+  else started.stdin.end();
   pass(started.stdout, "stdout", sink, output);
   pass(started.stderr, "stderr", sink, output);
   const exit = await started.exit;
   callOff();
   leave.removeEventListener("abort", end);
   const byItself = exit.kind === "exited" && exit.code !== 255;
-  return ending === null || byItself
+  return ending.seen === null || byItself
     ? ended(exit, target)
-    : endedThere(await ending, reasonOf(leave), target);
+    : endedThere(await ending.seen, reasonOf(leave), target);
+}
+
+function feed(to: Writable, sink: Sink): void {
+  sink.onStdin((chunk) => {
+    if (chunk === null) to.end();
+    // The callback also comes when the far side wants no more: the bytes are gone then, as with a closed pipe.
+    else if (to.writable) to.write(chunk, () => sink.accept(chunk.length));
+    else sink.accept(chunk.length);
+  });
 }
 
 /** What a slow agent has not taken yet stays in the pipe, and stops the command at its far end. */
@@ -107,14 +114,9 @@ function ended(exit: SshExit, target: string): GuestEnd {
   switch (exit.kind) {
     case "exited":
       if (exit.code !== 255) return { end: exit, code: exit.code };
-      return {
-        end: {
-          kind: "unknown",
-          reason:
-            "ssh answered 255: either the command did, or a signal ended it, or the connection was lost and it may go on running.",
-        },
-        code: 255,
-      };
+      return unknown(
+        `ssh answered 255: either the command did, or a signal ended it, or the connection was lost and it may go on running on ${target}.`,
+      );
     case "signalled":
       return unknown(
         `The ssh client was ended by ${exit.signal}; the command may go on running on ${target}.`,

@@ -32,17 +32,24 @@ export async function askAll(
   ask: Ask,
   clock: Clock,
 ): Promise<AllAsked> {
-  /** Of the guest: questions that it answered in any way, and those that it did not. */
-  const guest = { exited: 0, silent: 0 };
+  /** Of the guest: questions put to it, those that it answered in any way, and those that it did not. */
+  const guest = { asked: 0, exited: 0, silent: 0 };
+  /** It has answered, or it has answered nothing of what it was asked first. */
+  const firstWord = Promise.withResolvers<void>();
   const asked = new Map<Step, Asked>();
 
   async function askStep(step: Step): Promise<Asked> {
     let last: Asked = unanswered(step, notAsked);
     for (const command of step.ways) {
-      if (step.on === "guest" && guest.exited === 0 && guest.silent >= stepsAtOnceMax) break;
       const { on, timeoutMs } = step;
+      if (on === "guest" && guest.exited === 0 && guest.asked >= stepsAtOnceMax) {
+        await firstWord.promise;
+        if (guest.exited === 0) break;
+      }
+      if (on === "guest") guest.asked++;
       const answer = await inTime(clock, timeoutMs, ask({ target, on, command, timeoutMs }));
       if (on === "guest") guest[answer.end.kind === "exited" ? "exited" : "silent"]++;
+      if (guest.exited > 0 || guest.silent >= stepsAtOnceMax) firstWord.resolve();
       last = read(step, answer, clock.now());
       // A guest that answers nothing at all is not asked a second way.
       if (last.kind === "answered" || (on === "guest" && guest.exited === 0)) break;
@@ -51,7 +58,8 @@ export async function askAll(
   }
 
   async function askThese(these: readonly Step[]): Promise<void> {
-    const waiting = [...these];
+    // The power side first: it answers also where the guest keeps everybody waiting.
+    const waiting = these.toSorted((a, b) => Number(a.on === "guest") - Number(b.on === "guest"));
     const places = Array.from({ length: Math.min(stepsAtOnceMax, waiting.length) }, async () => {
       for (let step = waiting.shift(); step !== undefined; step = waiting.shift())
         asked.set(step, await askStep(step));

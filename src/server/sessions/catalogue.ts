@@ -1,3 +1,4 @@
+import type { SessionChange } from "../../protocol/api.ts";
 import type { SessionId } from "../../protocol/ids.ts";
 import { redact } from "../audit/redact.ts";
 import { within, type Clock } from "../clock.ts";
@@ -54,11 +55,7 @@ export class Catalogue {
     await this.#append({ kind: "created", session: id, by });
   }
 
-  async changed(
-    id: SessionId,
-    change: { readonly name?: string; readonly archived?: boolean },
-    by: string,
-  ): Promise<void> {
+  async changed(id: SessionId, change: Omit<SessionChange, "mode">, by: string): Promise<void> {
     if (change.name !== undefined)
       await this.#append({ kind: "renamed", session: id, name: redact(change.name), by });
     if (change.archived !== undefined)

@@ -51,7 +51,11 @@ export async function reportOf(
       return `The log could not be read to its end: ${String(error)}`;
     }
   };
-  const done = await within(clock, readMs, read().then((missing) => ({ missing })));
+  const done = await within(
+    clock,
+    readMs,
+    read().then((missing) => ({ missing })),
+  );
   late = true;
   const { missing } = done ?? {
     missing: `The log was not read to its end: the disk took longer than ${readMs / 1000} s.`,
@@ -92,6 +96,8 @@ async function operationsOf(
   return {
     operations,
     unread:
-      unread === 0 ? null : `Output and evidence of ${unread} operations could not be read now; ask again later.`,
+      unread === 0
+        ? null
+        : `Output and evidence of ${unread} operations could not be read now; ask again later.`,
   };
 }

@@ -1,4 +1,10 @@
-import type { EventBody, RunbookSettled, RunbookStarted, StoredEvent } from "../../protocol/events.ts";
+import type {
+  EventBody,
+  ModeChanged,
+  RunbookSettled,
+  RunbookStarted,
+  StoredEvent,
+} from "../../protocol/events.ts";
 import type { ApprovalId, OperationId, SessionId, TurnId } from "../../protocol/ids.ts";
 import type { Mode, Operation } from "../../protocol/api.ts";
 import type { Agent, TurnEnd } from "../agent/agent.ts";
@@ -131,8 +137,9 @@ export class Session {
       return { kind: "set", mode: now };
     const holds = isStricter(mode, now.mode);
     if (holds) this.mode.set(wished);
+    const changed: ModeChanged = { kind: "mode", ...wished };
     try {
-      await this.#inTime(this.#append({ kind: "mode", ...wished }, undefined, by));
+      await this.#inTime(this.#append(changed, undefined, by));
       return { kind: "set", mode: wished };
     } catch (error) {
       return { kind: "unrecorded", holds, reason: messageOf(error) };

@@ -1,4 +1,4 @@
-import type { SessionSummary } from "../../protocol/api.ts";
+import type { SessionChange, SessionSummary } from "../../protocol/api.ts";
 import type { SessionId } from "../../protocol/ids.ts";
 import type { Freeze } from "../broker/freeze.ts";
 import type { Store } from "../store/store.ts";
@@ -67,11 +67,7 @@ export class Sessions {
     return facts && this.#summary(facts);
   }
 
-  async change(
-    id: SessionId,
-    change: { readonly name?: string; readonly archived?: boolean },
-    by: string,
-  ): Promise<void> {
+  async change(id: SessionId, change: Omit<SessionChange, "mode">, by: string): Promise<void> {
     await this.#catalogue.changed(id, change, by);
   }
 

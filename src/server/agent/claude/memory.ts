@@ -6,9 +6,12 @@ import type { TurnId } from "../../../protocol/ids.ts";
 /** A longer memory is not searched, and taken for whole. */
 const searchedBytesMax = 256 * 1024 * 1024;
 
+/** How the agent's file writes the end of an answer. Where a later version writes it otherwise the record goes along needlessly. */
+const answered = '"stop_reason":"end_turn"';
+
 /**
- * Whether what the agent has kept on disk holds the prompt of that Turn: it writes a moment behind what it does, and not
- * at all on a full disk. True also where nothing can be read: whether there is a memory, the agent says itself.
+ * Whether what the agent has kept on disk holds that Turn from its prompt to its answer: it writes a moment behind what it
+ * does, and on a full disk nothing or half of it. True also where nothing can be read: whether there is a memory, the agent says itself.
  */
 export async function remembers(
   kept: { readonly memory: string; readonly workspace: string; readonly agentSession: string },
@@ -23,11 +26,18 @@ export async function remembers(
   try {
     const found = await file.stat();
     if (!found.isFile() || found.size > searchedBytesMax) return true;
-    let before = Buffer.alloc(0);
+    let wanted = [turn, answered];
+    let rest = Buffer.alloc(0);
     for await (const chunk of file.createReadStream({ autoClose: false }) as AsyncIterable<Buffer>) {
-      const seen = Buffer.concat([before, chunk]);
-      if (seen.includes(turn)) return true;
-      before = seen.subarray(-turn.length);
+      rest = Buffer.concat([rest, chunk]);
+      for (const next of wanted) {
+        const at = rest.indexOf(next);
+        if (at < 0) break;
+        rest = rest.subarray(at + next.length);
+        wanted = wanted.slice(1);
+      }
+      if (wanted.length === 0) return true;
+      rest = rest.subarray(-turn.length);
     }
     return false;
   } catch {
