@@ -4,7 +4,6 @@ import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { expect, it, onTestFinished, vi } from "vitest";
-import type { OperationId } from "../../src/protocol/ids.ts";
 import { scratchFolder } from "../doubles/sessions.ts";
 import { makeAgentRig, type AgentRig, type Watched } from "./agent-rig.ts";
 import { patience } from "./rig.ts";
@@ -59,7 +58,7 @@ const sessionsOf = ({ thinking, running, waiting, cycling, finishing }: Phases) 
 /** Nothing that was waited for may run now; the Verb is carried out, once. */
 async function letGo(rig: AgentRig, { gate, never, operation, pending, calls }: Phases) {
   await rig.host.openGate("stop");
-  expect(await rig.settled(operation as OperationId)).toMatchObject({ outcome: { kind: "done" } });
+  expect(await rig.settled(operation)).toMatchObject({ outcome: { kind: "done" } });
   expect(rig.host.powerCalls().slice(calls)).toEqual(["stop 102", "start 102"]);
   rig.touch(gate.path);
   expect(await rig.decide(pending, "approve")).toMatchObject({
