@@ -128,7 +128,7 @@ describe.each(kinds)("a runner (%s)", (kind) => {
       stdio: ["ignore", "pipe", "inherit"],
     });
     await heard(holder.stdout, "begun");
-    expect(sleep.living()).toBe(true);
+    await until(() => sleep.living());
     holder.kill("SIGKILL");
     // The test's own time ends what never does.
     await until(() => !sleep.living());

@@ -7,6 +7,9 @@ import type { RunbookOutcome } from "../../src/server/runbooks/runbooks.ts";
 import { scratchFolder } from "../doubles/sessions.ts";
 import { makeKey, startSshd } from "../doubles/sshd.ts";
 
+/** Every command is a Node of its own. */
+const timeout = 120_000;
+
 /** `breakglass runbook …` as somebody types it. */
 async function byHand(env: Readonly<Record<string, string>>, ...args: string[]) {
   const child = spawn(process.execPath, ["src/cli/main.ts", "runbook", ...args], {
@@ -53,7 +56,7 @@ test("without a name it lists what there is", async () => {
   ]);
 });
 
-test("wrong words and a name that there is not ask nothing", async () => {
+test("wrong words and a name that there is not ask nothing", { timeout }, async () => {
   const { env } = await guest();
   expect(await byHand(env, "triage", "disk")).toMatchObject({ code: 64 });
   const { code, stderr } = await byHand(env, "nothing");
@@ -65,9 +68,11 @@ test("wrong words and a name that there is not ask nothing", async () => {
   });
 });
 
-test("all six run for real on this machine over real ssh: each question is answered, not there, or said to be open", async () => {
-  const { env } = await guest();
-  for (const name of ["triage", "memory", "disk", "services", "qemu-wedged", "network"]) {
+test.each(["triage", "memory", "disk", "services", "qemu-wedged", "network"])(
+  "%s runs for real on this machine over real ssh: each question is answered, not there, or said to be open",
+  { timeout },
+  async (name) => {
+    const { env } = await guest();
     const { code, stdout, stderr } = await byHand(env, name, "--json");
     expect(stderr).toContain("straight over SSH");
     const { findings, unanswered, summary } = JSON.parse(stdout) as RunbookOutcome;
@@ -80,10 +85,10 @@ test("all six run for real on this machine over real ssh: each question is answe
     }
     expect(code).toBe(findings.length > 0 ? 1 : unanswered.length > 0 ? 2 : 0);
     expect(summary).not.toBe("");
-  }
-});
+  },
+);
 
-test("a guest that is gone is found, in words", async () => {
+test("a guest that is gone is found, in words", { timeout }, async () => {
   const { env, sshd } = await guest();
   await sshd.stop();
   const { code, stdout } = await byHand(env, "triage");
@@ -155,7 +160,7 @@ test("through the running server it is a session's, followed to its end", async 
   ]);
 });
 
-test("what the server refuses, or does not bring to an end, is not known", async () => {
+test("what the server refuses, or does not bring to an end, is not known", { timeout }, async () => {
   const frozen = scratchFolder();
   await server(frozen, [], 409);
   expect(await byHand({ BREAKGLASS_DATA_DIR: frozen }, "disk")).toMatchObject({

@@ -85,9 +85,9 @@ type Answered =
   | { readonly kind: "not"; readonly sentence: string };
 
 /** More on stdin than this is refused: an Operator could not be shown all of it. */
-export const approvalStdinBytesMax = 64 * 1024;
+const approvalStdinBytesMax = 64 * 1024;
 /** Stdin that has not ended by then is refused as interactive. */
-export const approvalStdinMsMax = 10_000;
+const approvalStdinMsMax = 10_000;
 /** A longer command is refused, for the same reason. */
 const commandBytesMax = 64 * 1024;
 /** What nobody has decided by then is `expired`. */
