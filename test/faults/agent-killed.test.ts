@@ -8,7 +8,7 @@ import { scratchFolder } from "../doubles/sessions.ts";
 import { makeAgentRig, type AgentRig, type Watched } from "./agent-rig.ts";
 import { patience } from "./rig.ts";
 
-vi.setConfig({ testTimeout: 180_000 });
+vi.setConfig({ testTimeout: 300_000 });
 
 /** One Session in each phase of a Turn, all at once, so that one death hits every phase. */
 async function inEveryPhase(rig: AgentRig, round: string) {
