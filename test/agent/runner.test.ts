@@ -180,6 +180,42 @@ describe("where it cannot be", () => {
     );
   });
 
+  test("a runner without a cage that could read what the server can is told as not confined; in another container it is not", async () => {
+    const root = scratch();
+    const said = async (within: readonly string[]) => {
+      const socketPath = join(root, `${within.length}.sock`);
+      const args = ["--socket", socketPath, "--sessions", root, "--claude", executable, "--cage", "none"];
+      const program = await startProgram(args, within);
+      onTestFinished(() => void program.kill("SIGKILL"));
+      const runner = openRunner({
+        isolation: { kind: "runner", socketPath },
+        sessionsDir: root,
+        readable: [],
+      });
+      onTestFinished(() => runner.close());
+      expect(await runner.problem()).toBeNull();
+      return runner.isolation();
+    };
+    expect(await said([])).toMatchObject({
+      kind: "none",
+      says: expect.stringMatching(/^Not confined: .*the key included/),
+    });
+    // A container in little: processes and mounts of its own.
+    const container = [
+      "/usr/bin/bwrap",
+      "--bind",
+      "/",
+      "/",
+      "--dev",
+      "/dev",
+      "--unshare-pid",
+      "--proc",
+      "/proc",
+    ];
+    if (kinds.includes("bubblewrap"))
+      expect(await said([...container, "--die-with-parent", "--"])).toMatchObject({ kind: "runner" });
+  });
+
   test("two runners on one socket: the second does not start, and the first goes on", async () => {
     const { socketPath, runner } = await openProgram();
     const second = startProgram(["--socket", socketPath, "--sessions", scratch()]);

@@ -16,7 +16,12 @@ export async function* checkModel(
       "no credential is configured",
       "Set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, or no turn is run; power, state and runbooks work.",
     );
-  const origin = URL.parse(endpoint)?.origin ?? endpoint;
+  const url = URL.parse(endpoint);
+  // That it is no URL the configuration has told.
+  if (url === null) return;
+  // A name and a password in it are neither shown nor sent.
+  url.username = url.password = "";
+  const { origin } = url;
   const proxy = env["HTTPS_PROXY"] ?? env["HTTP_PROXY"];
   if (proxy !== undefined && proxy !== "")
     return yield warning(
@@ -25,7 +30,7 @@ export async function* checkModel(
       "The agent goes through it; the first prompt shows whether that works.",
     );
   try {
-    const { status } = await fetch(endpoint, {
+    const { status } = await fetch(url, {
       method: "HEAD",
       redirect: "manual",
       signal: AbortSignal.timeout(answerMsMax),
@@ -35,11 +40,17 @@ export async function* checkModel(
       `${origin} answers (HTTP ${status}); the credential was not tried, since that costs money`,
     );
   } catch (error) {
-    const { message, cause } = error as Error;
     yield problem(
       "model",
-      `${origin} is not reached (${cause instanceof Error ? cause.message : message})`,
+      `${origin} is not reached (${whyNot(error)})`,
       "Check the network and ANTHROPIC_BASE_URL. Power, state and runbooks work without it.",
     );
   }
+}
+
+/** The system's own word for it. Messages of fetch may hold the whole URL. */
+function whyNot(error: unknown): string {
+  const { name, cause } = error as Error;
+  if (name === "TimeoutError") return `no answer in ${answerMsMax / 1_000} s`;
+  return (cause as NodeJS.ErrnoException | undefined)?.code ?? "the request failed";
 }
