@@ -125,6 +125,25 @@ test("the door is told of another mode, and asks for it at each request", async 
   expect(told).toEqual(["autonomous", "supervised"]);
 });
 
+test.each([
+  ["an hour", 60, 0],
+  ["five minutes", 5, 20],
+])("a clock that is set back by %s makes no grant longer, and brings none back", async (_, back, lasts) => {
+  const hand = handClock();
+  let setBack = 0;
+  const clock = { ...hand, now: () => new Date(hand.now().getTime() + 1e12 - setBack * minutes) };
+  const session = await newSession(await openSessions(await scratchStore(), quiet, { clock }));
+  await session.setMode("autonomous", "ana");
+  hand.advance(10 * minutes);
+  setBack = back;
+  let lasted = 0;
+  for (let minute = 1; minute <= 100; minute++) {
+    if (session.mode.now().mode === "autonomous") lasted = minute;
+    hand.advance(1 * minutes);
+  }
+  expect(lasted).toBe(lasts);
+});
+
 /** A disk that hangs from `hang` to `comesBack`, and then takes what was asked of it in its order. */
 function hangingDisk(store: Store) {
   let wait = Promise.resolve();
