@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { admitMs } from "../../src/server/sessions/limits.ts";
+import { admitMs, neededMs, sessionsOpenMax } from "../../src/server/sessions/limits.ts";
 import { StoreError, type Store } from "../../src/server/store/store.ts";
 import { handClock } from "../agent/hand-clock.ts";
 import { scriptedAgent } from "../doubles/agent.ts";
@@ -252,4 +252,25 @@ test("a stricter mode that the disk refused comes to the record once the session
   await sessions.get(session.id);
   await recorded(store, session, (events) => events.length === 1);
   expect(await eventsOf(store, session.id)).toMatchObject([{ mode: "observe", by: "breakglass" }]);
+});
+
+test("a session whose stricter mode could not be recorded is not let go", async () => {
+  const clock = handClock();
+  const store = await scratchStore();
+  let full = false;
+  const failing: Store = {
+    ...delegate(store),
+    append: async (stream, bodies, options) => {
+      if (full && stream.startsWith("session/")) throw new StoreError("unwritable", "The disk is full.");
+      return store.append(stream, bodies, options);
+    },
+  };
+  const sessions = await openSessions(failing, quiet, { clock });
+  const session = await newSession(sessions);
+  full = true;
+  await session.setMode("observe", "ana");
+  clock.advance(neededMs + 1);
+  const others = await Promise.all(Array.from({ length: sessionsOpenMax + 1 }, () => sessions.create("ana")));
+  for (const id of others) await sessions.get(id);
+  expect((await sessions.get(session.id))?.mode.now()).toEqual({ mode: "observe" });
 });

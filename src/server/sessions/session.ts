@@ -97,9 +97,9 @@ export class Session {
     return this.#turn !== null || this.#admission !== null;
   }
 
-  /** Nobody runs anything in it, and nobody is attached. */
+  /** Nobody runs anything in it, nobody is attached, and the record knows what it knows. */
   get idle(): boolean {
-    return !this.running && !this.live.watched;
+    return !this.running && !this.live.watched && this.#wishes.settled;
   }
 
   /** How a request for an Approval ended, as far as the log tells; undefined: it did not, or there was none. */
