@@ -9,9 +9,13 @@ import { makeKey, startSshd } from "../doubles/sshd.ts";
 import { scriptedGuest } from "../enroll/stage.ts";
 
 /** A real account behind a real sshd whose `id` and `sudo` answer as the case says; and how often it was asked. */
-async function guest(
-  says: Parameters<typeof scriptedGuest>[0] | { readonly shell: string },
-): Promise<{ accounts: Accounts; clock: HandClock; asked: () => number; stop: () => Promise<void> }> {
+async function guest(says: Parameters<typeof scriptedGuest>[0] | { readonly shell: string }): Promise<{
+  accounts: Accounts;
+  clock: HandClock;
+  setBack: (ms: number) => void;
+  asked: () => number;
+  stop: () => Promise<void>;
+}> {
   const dir = mkdtempSync(join(tmpdir(), "bg-accounts-"));
   const key = makeKey(dir, "key");
   const shell = "shell" in says ? says.shell : scriptedGuest(says);
@@ -35,9 +39,12 @@ async function guest(
     },
   };
   const clock = handClock();
+  let back = 0;
+  const asSet = { ...clock, now: () => new Date(clock.now().getTime() - back) };
   return {
-    accounts: createAccounts({ ssh: counted, clock }),
+    accounts: createAccounts({ ssh: counted, clock: asSet }),
     clock,
+    setBack: (ms) => (back = ms),
     asked: () => asked,
     stop: () => sshd.stop(),
   };
@@ -99,6 +106,15 @@ test("that there was no answer holds for ten seconds only", async () => {
   await accounts.standing("devvm", "watcher");
   expect(asked()).toBe(1);
   clock.advance(10_000);
+  await accounts.standing("devvm", "watcher");
+  expect(asked()).toBe(2);
+});
+
+test("a clock that is set back makes no answer hold longer", async () => {
+  const { accounts, clock, asked, setBack } = await guest(nobody);
+  clock.advance(60 * 60_000);
+  await accounts.standing("devvm", "watcher");
+  setBack(60 * 60_000);
   await accounts.standing("devvm", "watcher");
   expect(asked()).toBe(2);
 });

@@ -17,7 +17,7 @@ export async function turnEnded(store: Store, session: Session): Promise<void> {
 }
 
 /** Resolves when the log of `session` is as asked; looked at after every commit. */
-async function recorded(
+export async function recorded(
   store: Store,
   session: Session,
   condition: (events: readonly StoredRecord[]) => boolean,

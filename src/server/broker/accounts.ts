@@ -30,7 +30,8 @@ interface Seen {
   readonly answer: Promise<Standing>;
   /** null while it is being asked. */
   standing: Standing | null;
-  until: number;
+  seenAt: number;
+  holdsMs: number;
 }
 
 /** The accounts by which agents look at guests: privilege belongs to the account, and is seen, not believed. */
@@ -47,11 +48,12 @@ export function createAccounts({
     const question = [identityQuestion("lists")];
     const limits = { outputBytesMax: answerBytesMax, deadlineMs: answerMsMax };
     const answer = ssh.run(alias, question, limits).then(standingIn);
-    const entry: Seen = { target, answer, standing: null, until: Number.POSITIVE_INFINITY };
+    const entry: Seen = { target, answer, standing: null, seenAt: 0, holdsMs: 0 };
     seen.set(alias, entry);
     void answer.then((standing) => {
       entry.standing = standing;
-      entry.until = clock.now().getTime() + (standing.kind === "unknown" ? unknownMsMax : standingMsMax);
+      entry.seenAt = clock.now().getTime();
+      entry.holdsMs = standing.kind === "unknown" ? unknownMsMax : standingMsMax;
     });
     return answer;
   }
@@ -59,7 +61,7 @@ export function createAccounts({
   return {
     async standing(target, alias) {
       const last = seen.get(alias);
-      return last !== undefined && clock.now().getTime() < last.until ? last.answer : ask(target, alias);
+      return last !== undefined && holds(last, clock.now()) ? last.answer : ask(target, alias);
     },
     problems() {
       return [...seen.values()].flatMap(({ target, standing }) =>
@@ -67,6 +69,12 @@ export function createAccounts({
       );
     },
   };
+}
+
+/** What was seen later than now was seen by a clock that has been set back. */
+function holds({ standing, seenAt, holdsMs }: Seen, now: Date): boolean {
+  const age = now.getTime() - seenAt;
+  return standing === null || (age >= 0 && age < holdsMs);
 }
 
 function standingIn({ exit, stdout, deadlinePassed }: SshFinished): Standing {

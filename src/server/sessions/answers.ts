@@ -24,7 +24,11 @@ export type StartAnswer =
   | { readonly kind: "unrecorded"; readonly reason: string }
   | { readonly kind: "closing" };
 
-/** "unrecorded": `holds` tells whether it holds all the same, until the server restarts. */
+/**
+ * "unrecorded": `holds` tells whether it holds all the same, until the server restarts. "overtaken": another wish came in
+ * behind it, and `mode` is what holds.
+ */
 export type ModeAnswer =
   | { readonly kind: "set"; readonly mode: ModeNow }
+  | { readonly kind: "overtaken"; readonly mode: ModeNow }
   | { readonly kind: "unrecorded"; readonly holds: boolean; readonly reason: string };

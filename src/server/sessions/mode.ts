@@ -19,7 +19,9 @@ export class SessionMode {
 
   /** By the clock at each asking: a grant is over when its time has come, whether or not a timer was in time. */
   now(): ModeNow {
-    return modeNow(this.#set, this.#configured(), this.#clock.now());
+    if (this.#set?.until !== undefined && !isWithinGrant(this.#set.until, this.#clock.now()))
+      this.#endGrant();
+    return modeNow(this.#set, this.#configured());
   }
 
   /** What an Operator's wish for `mode` comes to now. */
@@ -43,16 +45,25 @@ export class SessionMode {
     this.#callOff();
   }
 
-  #awaitEnd(): void {
+  /** `leftMs` as timers count, which nobody sets: a clock that is set back makes no grant longer. */
+  #awaitEnd(leftMs = grantMs): void {
     this.#callOff();
     const { until } = this.now();
     if (until === undefined) return;
-    const ms = Date.parse(until) - this.#clock.now().getTime();
-    this.#callOff = this.#clock.after(Math.min(Math.max(ms, 1), lookAgainMs), () => {
-      this.#awaitEnd();
+    const left = Math.min(leftMs, Date.parse(until) - this.#clock.now().getTime());
+    const step = Math.min(left, lookAgainMs);
+    this.#callOff = this.#clock.after(step, () => {
+      if (left <= step) this.#endGrant();
+      this.#awaitEnd(left - step);
       if (this.now().until === until) return;
       for (const callback of this.#onChange) callback();
     });
+  }
+
+  /** For good: a clock that is set back does not bring it back. */
+  #endGrant(): void {
+    const back = this.#set?.back_to;
+    this.#set = back === undefined ? null : { mode: back };
   }
 }
 
@@ -63,15 +74,20 @@ export function isStricter(mode: Mode, than: Mode): boolean {
 
 const modes: readonly Mode[] = ["observe", "supervised", "autonomous"];
 
+const grantMs = grantMinutes * 60_000;
+
 /** A clock that was set in the meantime is noticed by then. */
 const lookAgainMs = 60_000;
 
-function modeNow(set: ModeNow | null, configured: Mode, now: Date): ModeNow {
+/** One with more left than was ever granted is of a clock that has been set back; by a little it is corrected all the time. */
+function isWithinGrant(until: string, now: Date): boolean {
+  const left = Date.parse(until) - now.getTime();
+  return left > 0 && left <= grantMs + lookAgainMs;
+}
+
+function modeNow(set: ModeNow | null, configured: Mode): ModeNow {
   if (set === null) return { mode: configured };
-  if (set.until !== undefined) {
-    if (now.getTime() < Date.parse(set.until)) return set;
-    return modeNow(set.back_to === undefined ? null : { mode: set.back_to }, configured, now);
-  }
+  if (set.until !== undefined) return set;
   // Only the configuration gives it without an end, and may have become stricter since.
   if (set.mode === "autonomous" && configured !== "autonomous") return { mode: configured };
   return { mode: set.mode };
@@ -79,6 +95,6 @@ function modeNow(set: ModeNow | null, configured: Mode, now: Date): ModeNow {
 
 function modeWished(mode: Mode, before: ModeNow, configured: Mode, now: Date): ModeNow {
   if (mode !== "autonomous" || configured === "autonomous") return { mode };
-  const until = new Date(now.getTime() + grantMinutes * 60_000).toISOString();
+  const until = new Date(now.getTime() + grantMs).toISOString();
   return { mode, until, back_to: before.back_to ?? before.mode };
 }

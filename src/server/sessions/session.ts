@@ -1,10 +1,4 @@
-import type {
-  EventBody,
-  ModeChanged,
-  RunbookSettled,
-  RunbookStarted,
-  StoredEvent,
-} from "../../protocol/events.ts";
+import type { EventBody, RunbookSettled, RunbookStarted, StoredEvent } from "../../protocol/events.ts";
 import type { ApprovalId, OperationId, SessionId, TurnId } from "../../protocol/ids.ts";
 import type { Mode, Operation } from "../../protocol/api.ts";
 import type { Agent, TurnEnd } from "../agent/agent.ts";
@@ -18,7 +12,8 @@ import type { SessionDoor } from "./door.ts";
 import { endingsOf, operationEnding } from "./endings.ts";
 import { admitMs, cancelWaitMs, operationMs, runbookMsMax } from "./limits.ts";
 import { Live } from "./live.ts";
-import { isStricter, SessionMode } from "./mode.ts";
+import { ModeWishes } from "./mode-wishes.ts";
+import { SessionMode } from "./mode.ts";
 import { redacted } from "./redacted.ts";
 import { emptyState, note, type SessionState, type SettledApproval } from "./state.ts";
 import { Turn, type StopReason } from "./turn.ts";
@@ -59,6 +54,7 @@ export class Session {
   readonly mode: SessionMode;
   readonly #deps: SessionDeps;
   readonly #state: SessionState;
+  readonly #wishes: ModeWishes;
   /** Operations that a server before this one left open. */
   readonly #left: Set<OperationId>;
   #turn: Turn | null = null;
@@ -89,6 +85,11 @@ export class Session {
     this.#state = state;
     this.#left = new Set(state.operations.keys());
     this.mode = new SessionMode({ clock: deps.clock, configured: deps.mode }, state.mode);
+    this.#wishes = new ModeWishes({
+      mode: this.mode,
+      record: (mode, by) => this.#append({ kind: "mode", ...mode }, undefined, by),
+      inTime: (recorded) => this.#inTime(recorded),
+    });
     this.mode.watch(() => void this.#door?.then((door) => door.modeChanged()).catch(deps.report));
   }
 
@@ -96,9 +97,9 @@ export class Session {
     return this.#turn !== null || this.#admission !== null;
   }
 
-  /** Nobody runs anything in it, and nobody is attached. */
+  /** Nobody runs anything in it, nobody is attached, and the record knows what it knows. */
   get idle(): boolean {
-    return !this.running && !this.live.watched;
+    return !this.running && !this.live.watched && this.#wishes.settled;
   }
 
   /** How a request for an Approval ended, as far as the log tells; undefined: it did not, or there was none. */
@@ -108,6 +109,7 @@ export class Session {
 
   /** Settles what a crash or a full disk left open. Never rejects, and waits for a hung disk only for a while. */
   async mend(): Promise<void> {
+    this.#wishes.settle();
     if (this.running || (this.#state.open === null && this.#left.size === 0)) return;
     this.#mending ??= this.#settleOpen()
       .catch(this.#deps.report)
@@ -129,21 +131,8 @@ export class Session {
     );
   }
 
-  /** A stricter mode holds at once, whatever the disk says; a wider one only once it is on record. */
-  async setMode(mode: Mode, by: string): Promise<ModeAnswer> {
-    const now = this.mode.now();
-    const wished = this.mode.wish(mode);
-    if (now.mode === mode && now.until === undefined && wished.until === undefined)
-      return { kind: "set", mode: now };
-    const holds = isStricter(mode, now.mode);
-    if (holds) this.mode.set(wished);
-    const changed: ModeChanged = { kind: "mode", ...wished };
-    try {
-      await this.#inTime(this.#append(changed, undefined, by));
-      return { kind: "set", mode: wished };
-    } catch (error) {
-      return { kind: "unrecorded", holds, reason: messageOf(error) };
-    }
+  setMode(mode: Mode, by: string): Promise<ModeAnswer> {
+    return this.#wishes.wish(mode, by);
   }
 
   #begin(
@@ -398,7 +387,6 @@ export class Session {
     if (turn !== undefined && turn === this.#turn?.id) this.#turn.count(JSON.stringify(event).length);
     await this.#deps.store.append(sessionStream(this.id), [event]);
     note(this.#state, event);
-    if (event.kind === "mode" && this.#state.mode !== null) this.mode.set(this.#state.mode);
   }
 }
 

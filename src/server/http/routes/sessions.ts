@@ -50,7 +50,7 @@ export function sessionRoutes({ sessions, streams, store }: SessionRoutesDeps): 
     if (mode !== undefined) {
       c.set("audited", { mode });
       const answer = await session.setMode(mode, c.var.actor);
-      if (answer.kind === "unrecorded") throw modeRefusal(mode, answer);
+      if (answer.kind !== "set") throw modeRefusal(mode, answer);
     }
     await sessions.change(
       session.id,
@@ -170,11 +170,16 @@ function startRefusal(answer: Exclude<StartAnswer, { kind: "started" }>): Refusa
   }
 }
 
-function modeRefusal(mode: Mode, { holds, reason }: Exclude<ModeAnswer, { kind: "set" }>): Refusal {
-  const now = holds
+function modeRefusal(mode: Mode, answer: Exclude<ModeAnswer, { kind: "set" }>): Refusal {
+  if (answer.kind === "overtaken")
+    return new Refusal(
+      409,
+      `Another change of the mode came in behind yours, so ${mode} does not hold: ${answer.mode.mode} does. Look who changed it, then change it again if you still want to.`,
+    );
+  const now = answer.holds
     ? `${mode} holds all the same, until the server restarts: then the mode before it does.`
     : "The mode is what it was.";
-  return new Refusal(507, `The change of the mode could not be recorded. ${now} ${reason}`);
+  return new Refusal(507, `The change of the mode could not be recorded. ${now} ${answer.reason}`);
 }
 
 function listed(names: readonly string[]): string {
