@@ -32,7 +32,9 @@ test("of a deployment that is whole every part is ok, the exit code is 0, and no
     expect(of("agent")[1]).toMatch(/answers where it is to run: \d+\.\d+/);
     expect(of("agent")[2]).toMatch(/bubblewrap cage reached no file, environment or process/);
   }
-  expect(of("model")).toEqual([expect.stringMatching(/answers \(HTTP 404\)/)]);
+  expect(of("model")).toEqual([
+    expect.stringMatching(/^127\.0\.0\.1:\d+ answers; the credential was not tried/),
+  ]);
 });
 
 test("beside a running server it says so, and the server goes on", async () => {
@@ -58,7 +60,7 @@ test("each thing that is wrong is a line of its own with its mend, and the exit 
   expect(problems("machines")).toMatch(/no v2 hello|nobody was let in|host key/);
   expect(problems("data")).toMatch(/\/proc cannot be written/);
   expect(problems("agent")).toMatch(/no executable \(\/nowhere\/claude\)/);
-  expect(problems("model")).toMatch(/127\.0\.0\.1:9 is not reached/);
+  expect(problems("model")).toMatch(/127\.0\.0\.1:9\) cannot be reached: it refuses connections/);
   expect(JSON.stringify(checks)).not.toContain("hunter2");
   for (const line of await lines())
     expect(line).toMatch(/^(ok|warning|problem) +\w+: \S|^\d+ problems were found/);
