@@ -69,8 +69,9 @@ export interface ExecSettled {
   readonly command: string;
   readonly approval?: ApprovalId;
   /**
-   * How it ended: `ended` when we ended it and saw that nothing of it is left on the Target, `unknown` when the line was
-   * lost or that could not be seen, `refused` when it was never run.
+   * How it ended: `ended` when we ended it and saw that nothing that can be recognised as its own is left on the Target (what
+   * it has detached on purpose cannot be recognised), `unknown` when the line was lost or that could not be seen, `refused`
+   * when it was never run.
    */
   readonly end:
     | { readonly kind: "exited"; readonly code: number }

@@ -9,7 +9,10 @@ import { makeKey, startSshd } from "../doubles/sshd.ts";
 import { scriptedGuest } from "../enroll/stage.ts";
 
 /** A real account behind a real sshd whose `id` and `sudo` answer as the case says; and how often it was asked. */
-async function guest(says: Parameters<typeof scriptedGuest>[0] | { readonly shell: string }): Promise<{
+async function guest(
+  says: Parameters<typeof scriptedGuest>[0] | { readonly shell: string },
+  config: readonly string[] = [],
+): Promise<{
   accounts: Accounts;
   clock: HandClock;
   setBack: (ms: number) => void;
@@ -19,7 +22,7 @@ async function guest(says: Parameters<typeof scriptedGuest>[0] | { readonly shel
   const dir = mkdtempSync(join(tmpdir(), "bg-accounts-"));
   const key = makeKey(dir, "key");
   const shell = "shell" in says ? says.shell : scriptedGuest(says);
-  const sshd = await startSshd({ authorizedKeys: [`command="${shell}" ${key.publicKey}`], dir });
+  const sshd = await startSshd({ authorizedKeys: [`command="${shell}" ${key.publicKey}`], dir, config });
   const host = { hostName: "127.0.0.1", port: sshd.port, user: sshd.user, side: "guest" } as const;
   const ssh = await openSsh({
     hosts: [{ ...host, alias: "watcher" }],
@@ -96,8 +99,23 @@ test("what says nothing of itself, and what is not reached, is not known", async
   expect(await mute.accounts.standing("devvm", "nobody")).toMatchObject({ kind: "unknown" });
   const gone = await guest(nobody);
   await gone.stop();
-  expect(await gone.accounts.standing("devvm", "watcher")).toMatchObject({ kind: "unknown" });
+  expect(await gone.accounts.standing("devvm", "watcher")).toEqual({
+    kind: "unknown",
+    because: "it could not be reached.",
+  });
   expect(gone.accounts.problems()).toEqual([]);
+});
+
+test("what a guest says before it lets nobody in stands in no sentence to an operator", async () => {
+  const { accounts, stop } = await guest({ shell: "/bin/true" }, [
+    `Banner ${import.meta.filename}`,
+    "AllowUsers nobody-at-all",
+  ]);
+  expect(await accounts.standing("devvm", "watcher")).toEqual({
+    kind: "unknown",
+    because: "it could not be reached.",
+  });
+  await stop();
 });
 
 test("that there was no answer holds for ten seconds only", async () => {

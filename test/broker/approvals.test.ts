@@ -6,7 +6,7 @@ import { approvalHashed } from "../../src/server/broker/approvals.ts";
 import type { BrokerEvent } from "../../src/server/broker/broker.ts";
 import { handClock, type HandClock } from "../agent/hand-clock.ts";
 import { newKey, saw } from "../power/stage.ts";
-import { agentShell, brokerStage, shim, startShim, type BrokerStage } from "./stage.ts";
+import { agentShell, brokerStage, shim, startShim, type BrokerStage, type Ran } from "./stage.ts";
 
 const approvalMs = 600_000;
 
@@ -237,6 +237,48 @@ test("64 KiB of stdin are shown whole; with one byte more no operator is asked",
     expect(refused).toMatchObject({ code: 255, stderr: expect.stringContaining("longer than what") });
   expect(kinds().slice(0, 4)).toEqual(["approval", "approved", "exec started", "exec settled"]);
   expect(stage.events.slice(4)).toMatchObject([{ end: { kind: "refused" } }, { end: { kind: "refused" } }]);
+});
+
+test.each([
+  ["2,000 lines", "true;\n".repeat(1998), "true;\n", "more than 2000 lines"],
+  ["1,000 characters without a look", "\r\u202E".repeat(500), "\u200B", "more than 1000 characters"],
+])(
+  "%s are shown; with one more no operator is asked, and it says how to ask",
+  async (_, most, more, sentence) => {
+    const args = ["root@devvm", "cat >/dev/null"];
+    const ran = shim(stage.door, args, { input: Buffer.from(most) });
+    const pending = await stage.asked();
+    expect(pending.stdin.text).toBe(most);
+    await stage.decide(pending, "approve");
+    expect((await ran).code).toBe(0);
+    expect(await shim(stage.door, args, { input: Buffer.from(most + more) })).toMatchObject({
+      code: 255,
+      stderr: expect.stringMatching(new RegExp(`${sentence}.*ask in smaller pieces`)),
+    });
+    expect(stage.events.at(-1)).toMatchObject({ phase: "settled", end: { kind: "refused" } });
+  },
+);
+
+test("a session has 256 KiB before the operators at most", async () => {
+  const input = Buffer.alloc(64 * 1024 - 8, "x");
+  const ask = (command = "wc -c") => shim(stage.door, ["root@devvm", command], { input });
+  const asked: Promise<Ran>[] = [];
+  for (let n = 0; n < 4; n++) {
+    asked.push(ask());
+    await stage.asked();
+  }
+  expect(await ask()).toMatchObject({
+    code: 255,
+    stderr: expect.stringMatching(/more than 256 KiB.*wait until some of it is decided.*smaller pieces/),
+  });
+  const short = shim(stage.door, ["root@devvm", "id"]);
+  await stage.decide(await stage.asked(), "deny");
+  await short;
+  await stage.decide(stage.broker.approvals.pending()[0]!, "deny");
+  asked.push(ask("wc -l"));
+  await stage.asked();
+  await stage.door.endTurn();
+  for (const each of asked) expect((await each).code).toBe(255);
 });
 
 test("stdin that never ends is refused, and says what to type instead", async () => {

@@ -114,6 +114,24 @@ test.each([
   expect(readdirSync(there)).toEqual([name]);
 });
 
+test("a pattern's brackets hold no command", async () => {
+  for (const name of ["a1", "b2", "c3"]) put(join(there, name));
+  expect(await scp(`devvm:${there}/[a-b]?`, here)).toMatchObject(done);
+  expect(readdirSync(here)).toEqual(["a1", "b2"]);
+  const pwned = join(stage.dir, "pwned");
+  // The test's sshd starts commands in its own folder.
+  for (const inside of [
+    ";touch pwned;",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "\ntouch pwned\n",
+    "|touch pwned|",
+  ])
+    expect((await scp(`devvm:${there}/[${inside}]*`, here)).code).toBe(1);
+  expect(existsSync(pwned)).toBe(false);
+  expect(readdirSync(there)).toEqual(["a1", "b2", "c3"]);
+});
+
 test("permissions: a new file has those of its source, one that is there keeps its own, -p carries them", async () => {
   put(join(here, "run"), "x", 0o755);
   put(join(here, "secret"), "x", 0o600);

@@ -5,6 +5,7 @@ import type { Ssh, SshFinished } from "../ssh/ssh.ts";
 /** What an account that is configured as owning nothing was seen to be. */
 export type Standing =
   | { readonly kind: "owns_nothing" }
+  /** `because`, in both: our own words, none of the guest's. */
   | { readonly kind: "privileged"; readonly because: string }
   /** Not to be taken for an account that owns nothing. */
   | { readonly kind: "unknown"; readonly because: string };
@@ -78,7 +79,8 @@ function holds({ standing, seenAt, holdsMs }: Seen, now: Date): boolean {
 }
 
 function standingIn({ exit, stdout, deadlinePassed }: SshFinished): Standing {
-  if (exit.kind === "not_sent") return { kind: "unknown", because: exit.reason };
+  // Not the reason of ssh: the guest's own words may stand in it, and this is read out where an Operator decides.
+  if (exit.kind === "not_sent") return { kind: "unknown", because: "it could not be reached." };
   const identity = identityIn(stdout);
   if (identity === null) {
     const because = deadlinePassed

@@ -44,6 +44,18 @@ export function tooMany(max: number, what: string): string {
   return `${max} ${what} wait for an operator already, which is as many as can. Nothing was run: wait until some of them are decided.`;
 }
 
+export function tooMuchAtOnce(bytesMax: number): string {
+  return `this would be more than ${bytesMax / 1024} KiB of commands and stdin of this session that wait for an operator, which is more than they could read. Nothing was run: wait until some of it is decided, and ask in smaller pieces.`;
+}
+
+export function tooManyLines(max: number): string {
+  return `the command and its stdin have more than ${max} lines, and an operator would have to read all of them. Nothing was run: ask in smaller pieces, one step at a time.`;
+}
+
+export function tooManyNamed(max: number): string {
+  return `the command and its stdin hold more than ${max} characters that can only be shown by their names, as control characters and carriage returns are, and an operator must see all of it. Nothing was run: ask in smaller pieces, or take those characters out (end lines with \\n alone, send binary data as base64).`;
+}
+
 export function tooOften(max: number): string {
   return `this turn has asked an operator ${max} times, which is as often as it may. Nothing was run: tell the operator what is left to do and why.`;
 }

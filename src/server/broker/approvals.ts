@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import type { ApprovalRequest, PendingApproval } from "../../protocol/api.ts";
 import type { ApprovalAsked, ApprovalDecided } from "../../protocol/events.ts";
 import type { ApprovalId, SessionId } from "../../protocol/ids.ts";
+import { visible } from "../../protocol/visible.ts";
 import type { Clock } from "../clock.ts";
 import { Slots } from "../ssh/slots.ts";
 import { recordAsked, recordVerdict } from "./approval-record.ts";
@@ -14,6 +15,9 @@ import {
   stdinRefused,
   tooLong,
   tooMany,
+  tooManyLines,
+  tooManyNamed,
+  tooMuchAtOnce,
   tooOften,
 } from "./approval-sentences.ts";
 import type { NotWhole } from "./caller.ts";
@@ -108,6 +112,12 @@ export const approvalMsMax = 10 * 60_000;
 const approvalsAtOnceMax = 16;
 /** The same in one Session. */
 const approvalsPerSessionMax = 8;
+/** Of command and stdin of what waits in one Session together; one that comes on top of it is refused: an Operator could not read it all. */
+const sessionBytesMax = 256 * 1024;
+/** Of command and stdin of one request; a longer one is refused, for the same reason. */
+const linesMax = 2_000;
+/** Characters in it that can only be shown by their names; with more it is refused. */
+const namedMax = 1_000;
 /** Asked in one Turn; one more is refused at once with a sentence. */
 const approvalsPerTurnMax = 100;
 /** Settled ones that a late decision is told about; of an older one only the Session's log knows. */
@@ -170,8 +180,10 @@ export function createApprovals(deps: ApprovalsDeps): AskedApprovals {
     const entry = entryOf(asking, stdin);
     const fingerprint = fingerprintOf(entry.shown);
     if (turn.denied.has(fingerprint)) return refused(deniedBefore);
-    // They may have been taken while stdin was read.
-    const fullNow = noPlace(session);
+    const unreadable = noReading(entry.shown);
+    if (unreadable !== null) return refused(unreadable);
+    // Places may have been taken while stdin was read.
+    const fullNow = noPlace(session, bytesOf(entry));
     if (fullNow !== null) return refused(fullNow);
     places.add(entry);
     try {
@@ -185,10 +197,12 @@ export function createApprovals(deps: ApprovalsDeps): AskedApprovals {
     }
   }
 
-  function noPlace(session: SessionId): string | null {
+  function noPlace(session: SessionId, bytes = 0): string | null {
     const own = [...places].filter(({ asking }) => asking.session === session);
     if (own.length >= approvalsPerSessionMax)
       return tooMany(approvalsPerSessionMax, "requests of this session");
+    if (own.reduce((sum, each) => sum + bytesOf(each), bytes) > sessionBytesMax)
+      return tooMuchAtOnce(sessionBytesMax);
     return places.size >= approvalsAtOnceMax ? tooMany(approvalsAtOnceMax, "requests") : null;
   }
 
@@ -310,6 +324,18 @@ function refused(sentence: string): Answered {
 
 function settledAnswer({ decision, by, at }: Verdict): DecideAnswer {
   return { kind: "settled", decision, at, ...(by !== undefined && { by }) };
+}
+
+function bytesOf({ shown: { command, stdin } }: Entry): number {
+  return Buffer.byteLength(command) + stdin.bytes;
+}
+
+/** A sentence when it is more than a person could read. */
+function noReading({ command, stdin: { text = "" } }: Entry["shown"]): string | null {
+  const shown = [command, text];
+  if (shown.reduce((sum, each) => sum + each.split("\n").length, 0) > linesMax) return tooManyLines(linesMax);
+  const named = shown.flatMap((each) => visible(each).filter((piece) => piece.named)).length;
+  return named > namedMax ? tooManyNamed(namedMax) : null;
 }
 
 /** The same for the same request, asked again. */

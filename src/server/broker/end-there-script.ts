@@ -5,6 +5,9 @@
  * What is ours: whatever has the mark in its environment or, as the login shell, in its command line; what such a process has
  * started; and what shares its session, which sshd makes for each command, where the session's leader is ours or gone
  * (sudo and su take the mark away). Only what began since the command was sent is looked at.
+ *
+ * What sheds all of it, as `env -i setsid -f` does, is not found. Its cgroup would not tell it from others either: a login
+ * session's scope is that of the connection, which all commands of that account share, and this one too.
  */
 export const script = `
 mark=BREAKGLASS_EXEC=$2

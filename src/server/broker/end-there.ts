@@ -3,6 +3,7 @@ import { script } from "./end-there-script.ts";
 
 /** What a second channel saw of a command that it was to end. */
 export type EndedThere =
+  /** Nothing that can be recognised as its own is left: see the script for what cannot. */
   | { readonly kind: "gone" }
   /** What is known, in a sentence. */
   | { readonly kind: "unknown"; readonly because: string };
@@ -21,7 +22,7 @@ export function marked(mark: string, command: string): string {
   return `export BREAKGLASS_EXEC=${mark}\n${command}`;
 }
 
-/** Kills what runs under a mark and in its ssh session, and looks until nothing is left. Never rejects. */
+/** Kills what runs under a mark and in its ssh session, and looks until nothing of that is left. Never rejects. */
 export async function endThere(
   ssh: Pick<Ssh, "run">,
   account: { readonly alias: string; readonly user: string },

@@ -102,7 +102,7 @@ function reasonOf({ reason }: AbortSignal): string {
 
 function endedThere(seen: EndedThere, why: string, target: string): GuestEnd {
   if (seen.kind === "gone") {
-    const reason = `${why} The command was ended, and nothing of it is left on ${target}.`;
+    const reason = `${why} The command was ended: nothing that can be recognised as its own is left on ${target}; what it may have detached is not known.`;
     return { end: { kind: "ended", reason }, code: 255, sentence: reason };
   }
   return unknown(
