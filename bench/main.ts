@@ -3,12 +3,13 @@ import { agentFigures } from "./agent.ts";
 import { benchKill } from "./kill.ts";
 import { benchPower } from "./power.ts";
 import { print } from "./print.ts";
+import { benchShim } from "./shim.ts";
 import { benchStart } from "./start.ts";
 import { appendLatency, replayTime } from "./store.ts";
 import { benchStream } from "./stream.ts";
 import { benchTap } from "./tap.ts";
 
-/** `npm run bench [-- start store stream kill power tap agent]`: one line of JSON a figure, each beside a baseline of the same run. */
+/** `npm run bench [-- start store stream kill power tap shim agent]`: one line of JSON a figure, each beside a baseline of the same run. */
 const parts: Readonly<Record<string, () => Promise<void>>> = {
   start: benchStart,
   store: benchStore,
@@ -16,6 +17,7 @@ const parts: Readonly<Record<string, () => Promise<void>>> = {
   kill: benchKill,
   power: benchPower,
   tap: benchTap,
+  shim: benchShim,
   agent: benchAgent,
 };
 

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Operation } from "../protocol/api.ts";
 import type { OperationId } from "../protocol/ids.ts";
 import type { Verb } from "../protocol/verbs.ts";
-import { ask } from "./control.ts";
+import { ask, detailOf } from "./control.ts";
 
 export interface Asking {
   readonly target: string;
@@ -31,7 +31,6 @@ const operationAnswer = z.looseObject({
   durable: z.boolean(),
   outcome: z.looseObject({ kind: z.string() }).optional(),
 });
-const refusal = z.object({ detail: z.string() });
 
 /**
  * Has the running server do it, under its lock and in its record, and follows the output to the end. Throws Refused when nothing
@@ -45,7 +44,7 @@ export async function askServer(
   const path = `/api/targets/${encodeURIComponent(target)}/operations`;
   const asked = await ask(socketPath, "POST", path, { body: { verb, key }, quietMs });
   if (asked.status !== 202) {
-    const detail = refusal.safeParse(asked.body).data?.detail;
+    const detail = detailOf(asked);
     if (asked.status >= 400 && asked.status < 500 && detail !== undefined)
       throw new Refused(detail, asked.status === 409);
     throw new Error(detail ?? `it answered ${asked.status}`);

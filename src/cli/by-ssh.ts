@@ -1,19 +1,13 @@
-import { randomUUID } from "node:crypto";
-import { join } from "node:path";
 import type { Operation } from "../protocol/api.ts";
-import { systemClock, within } from "../server/clock.ts";
+import { systemClock } from "../server/clock.ts";
 import type { Config } from "../server/config/config.ts";
-import { createPower } from "../server/power/power.ts";
 import { spoolFolders, spoolStore, writableSpool } from "../server/power/spool.ts";
-import { accountName, hypervisors, sshHosts } from "../server/sides.ts";
+import { accountName } from "../server/sides.ts";
 import { keptFolder } from "../server/ssh/runtime-folder.ts";
-import { openSsh } from "../server/ssh/ssh.ts";
 import { absentStore } from "../server/store/absent.ts";
 import type { Store } from "../server/store/store.ts";
 import { Refused, type Asking } from "./by-server.ts";
-
-/** Closing brings known_hosts to disk, which may hang; this process has learned nothing that could be lost. */
-const closeMs = 1_000;
+import { openLine } from "./line.ts";
 
 /**
  * Does it without a server, straight over SSH; the host's lock decides. What is done is spooled, and the next server start
@@ -26,26 +20,9 @@ export async function askOverSsh(
   tell: { readonly show: (output: string) => void; readonly say: (sentence: string) => void },
 ): Promise<Operation> {
   const { show, say } = tell;
-  const kept = keptFolder(config.dataDir);
-  const ssh = await openSsh({
-    hosts: sshHosts(config.targets, {}),
-    keyPath: config.keyPath ?? undefined,
-    knownHostsDir: config.dataDir,
-    knownHostsCopy: kept === null ? undefined : join(kept, "known_hosts"),
-    path,
-    log: say,
-  });
-  const verbTimeoutMs = config.verbTimeoutSeconds * 1000;
-  const power = createPower({
-    targets: hypervisors({ ssh, clock: systemClock, resendMs: verbTimeoutMs }, config.targets),
-    // Nobody stays to see whether a Reset was a cure.
-    comesBack: new Map(),
-    store: await openSpool(spoolFolders(config.dataDir, kept), verb === "status" ? () => {} : say),
-    clock: systemClock,
-    newId: randomUUID,
-    verbTimeoutMs,
-    log: say,
-  });
+  const folders = spoolFolders(config.dataDir, keptFolder(config.dataDir));
+  const spool = await openSpool(folders, verb === "status" ? () => {} : say);
+  const { power, close } = await openLine(config, path, spool, say);
   power.watch(({ output }) => output && show(output.text));
   try {
     const answer = await power.submit({ target, verb, key, by: `cli:${accountName()}` });
@@ -56,8 +33,7 @@ export async function askOverSsh(
       throw new Refused(`No hypervisor is configured for ${target}. Nothing was sent.`, false);
     throw new Error(`A new key was answered with ${answer.kind}.`);
   } finally {
-    await power.close();
-    await within(systemClock, closeMs, ssh.close());
+    await close();
   }
 }
 

@@ -1,6 +1,7 @@
 import { access } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
+import { z } from "zod";
 import { systemClock, within } from "../server/clock.ts";
 import type { Config } from "../server/config/config.ts";
 import { findKeptFolder } from "../server/ssh/runtime-folder.ts";
@@ -25,6 +26,13 @@ export interface ControlAnswer {
 /** Nothing was asked of anybody. */
 export class NobodyThere extends Error {
   override readonly name = "NobodyThere";
+}
+
+const refusal = z.object({ detail: z.string() });
+
+/** The server's own sentence, where it said no. */
+export function detailOf({ body }: ControlAnswer): string | undefined {
+  return refusal.safeParse(body).data?.detail;
 }
 
 /** One question over the control socket. Rejects with NobodyThere, or with another error when the answer breaks off. */

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { visibleText } from "../protocol/visible.ts";
 import { readConfig } from "../server/config/read.ts";
-import { ask, controlPaths, NobodyThere, type ControlAnswer } from "./control.ts";
+import { ask, controlPaths, detailOf, NobodyThere, type ControlAnswer } from "./control.ts";
 
 /** The record of a freeze has 2 s; a server that says nothing for longer hangs. */
 const quietMs = 10_000;
@@ -53,7 +53,6 @@ const pendingApproval = z.object({
   why: z.string(),
 });
 const approvalsAnswer = z.array(pendingApproval);
-const refusal = z.object({ detail: z.string() });
 
 function shown(approval: z.infer<typeof pendingApproval>): string {
   const { stdin } = approval;
@@ -104,13 +103,12 @@ async function askServer(
     }
   }
   say(
-    `No server answers at ${sockets[0]}, so no agent works. Run this as the account and with the BREAKGLASS_DATA_DIR that it runs with.`,
+    `No server answers at ${sockets[0]}. If one runs, its agents go on: run this as its account and with its BREAKGLASS_DATA_DIR, or use the page.`,
   );
   return null;
 }
 
 function failed(answer: ControlAnswer | null): number {
-  if (answer !== null)
-    say(refusal.safeParse(answer.body).data?.detail ?? `The server answered ${answer.status}.`);
+  if (answer !== null) say(detailOf(answer) ?? `The server answered ${answer.status}.`);
   return 1;
 }

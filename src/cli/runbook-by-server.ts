@@ -3,7 +3,7 @@ import { z } from "zod";
 import { decodeEvent } from "../protocol/decode.ts";
 import type { RunbookSettled } from "../protocol/events.ts";
 import { Refused } from "./by-server.ts";
-import { ask } from "./control.ts";
+import { ask, detailOf, type ControlAnswer } from "./control.ts";
 import type { RunbookAsking } from "./runbook.ts";
 
 /** A server that says nothing for longer, not even that it is there (every 15 s), is gone. */
@@ -12,7 +12,6 @@ const quietMs = 45_000;
 const lineCharsMax = 9 * 1024 * 1024;
 
 const created = z.object({ session_id: z.string() });
-const refusal = z.object({ detail: z.string() });
 
 /**
  * Has the running server run it in a Session of its own, and follows that to its end. Throws Refused when it was not started,
@@ -36,11 +35,11 @@ export async function runOnServer(
   return follow(socketPath, `${path}/stream`);
 }
 
-function refused({ status, body }: { readonly status: number; readonly body: unknown }): Error {
-  const detail = refusal.safeParse(body).data?.detail;
+function refused(answer: ControlAnswer): Error {
+  const detail = detailOf(answer);
   return detail === undefined
-    ? new Error(`the server answered ${status}`)
-    : new Refused(detail, status === 409);
+    ? new Error(`the server answered ${answer.status}`)
+    : new Refused(detail, answer.status === 409);
 }
 
 /** Reads the Session's stream until the Turn has ended, and answers what the Runbook came to. */

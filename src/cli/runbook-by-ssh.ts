@@ -1,17 +1,13 @@
 import { randomUUID } from "node:crypto";
-import { systemClock, within } from "../server/clock.ts";
 import type { Config } from "../server/config/config.ts";
-import { createPower } from "../server/power/power.ts";
 import type { Answer, Ask } from "../server/runbooks/ask.ts";
-import { accountName, guestAlias, hypervisors, observeAlias, sshHosts } from "../server/sides.ts";
-import { openSsh, type Ssh } from "../server/ssh/ssh.ts";
-import { absentStore } from "../server/store/absent.ts";
+import { accountName, guestAlias, observeAlias } from "../server/sides.ts";
+import type { Ssh } from "../server/ssh/ssh.ts";
 import { Refused } from "./by-server.ts";
+import { openLine } from "./line.ts";
 
 /** Of one answer; what comes beyond is not looked at. */
 const outputBytesMax = 256 * 1024;
-/** Closing brings known_hosts to disk, which may hang; this process has learned nothing that could be lost. */
-const closeMs = 1_000;
 
 /** Asks without a server: the guest as the account that owns nothing where there is one, the hypervisor by its reading Verbs. */
 export async function askingOverSsh(
@@ -23,24 +19,7 @@ export async function askingOverSsh(
   const machine = config.targets.find(({ name }) => name === target);
   if (machine === undefined)
     throw new Refused(`No target is configured by the name "${target}". Nothing was asked.`, false);
-  const ssh = await openSsh({
-    hosts: sshHosts(config.targets, {}),
-    keyPath: config.keyPath ?? undefined,
-    knownHostsDir: config.dataDir,
-    path,
-    log: say,
-  });
-  const verbTimeoutMs = config.verbTimeoutSeconds * 1000;
-  const power = createPower({
-    targets: hypervisors({ ssh, clock: systemClock, resendMs: verbTimeoutMs }, config.targets),
-    comesBack: new Map(),
-    // Only reading Verbs go this way: nothing is changed that would have to be on record.
-    store: absentStore("nobody records what only looks."),
-    clock: systemClock,
-    newId: randomUUID,
-    verbTimeoutMs,
-    log: () => {},
-  });
+  const { ssh, power, close } = await openLine(config, path, null, say);
 
   async function askPower(command: string): Promise<Answer> {
     if (machine?.power === undefined)
@@ -70,10 +49,7 @@ export async function askingOverSsh(
       const alias = guest.observeUser === undefined ? guestAlias(target) : observeAlias(target);
       return askGuest(ssh, alias, command, timeoutMs);
     },
-    async close() {
-      await power.close();
-      await within(systemClock, closeMs, ssh.close());
-    },
+    close,
   };
 }
 

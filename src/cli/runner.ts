@@ -16,11 +16,10 @@ export async function runRunner(args: readonly string[], env: NodeJS.ProcessEnv)
     process.stderr.write(`${asked}\n${usage}`);
     return 2;
   }
-  const ended = toldToEnd(asked.ownAccount);
   try {
     const program = await openRunnerProgram(asked);
     process.stdout.write(`The runner listens on ${asked.socketPath}.\n`);
-    await ended;
+    await toldToEnd(asked.ownAccount);
     await program.close();
     return 0;
   } catch (error) {

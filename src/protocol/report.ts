@@ -11,7 +11,7 @@ export interface Report {
   readonly made_at: string;
   /** What happened in short, in sentences. */
   readonly in_short: readonly string[];
-  readonly stands: Standing;
+  readonly stands: Stands;
   /** Runbooks, in order. */
   readonly runbooks: readonly ReportRunbook[];
   /** The agent's own last words on what it found, did and left: nobody has checked them. */
@@ -33,7 +33,7 @@ export interface Kept<T> {
 }
 
 /** How it stands, as far as the record tells; nobody has looked since. */
-interface Standing {
+interface Stands {
   /** A Turn has begun and not ended. */
   readonly running: boolean;
   /** Requests that no decision is known of. */

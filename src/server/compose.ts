@@ -216,7 +216,7 @@ export async function compose({
     runbooks: () => runbooks.list(),
     model: () => modelWatch.now(),
     targets: () => watch.statuses(),
-    standing: () => ({
+    noticeFacts: () => ({
       problems: [...problems, ...runbookProblems],
       storeProblem: record.problem(),
       accountProblems: accounts.problems(),

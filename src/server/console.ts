@@ -11,7 +11,7 @@ import type { TargetStatus } from "../protocol/targets.ts";
 import type { AgentSide } from "./agent-side.ts";
 import type { Broker } from "./broker/broker.ts";
 import type { Config } from "./config/config.ts";
-import { noticesOf, type Standing } from "./notices.ts";
+import { noticesOf, type NoticeFacts } from "./notices.ts";
 import type { Sessions } from "./sessions/sessions.ts";
 
 /** What the page shows beside a Session. */
@@ -30,9 +30,9 @@ export function composeConsole(deps: {
   readonly runbooks: () => readonly RunbookBrief[];
   readonly model: () => ModelNow;
   readonly targets: () => readonly TargetStatus[];
-  readonly standing: () => Standing;
+  readonly noticeFacts: () => NoticeFacts;
 }): Console {
-  const { config, agentSide, broker, sessions, presets, runbooks, model, targets, standing } = deps;
+  const { config, agentSide, broker, sessions, presets, runbooks, model, targets, noticeFacts } = deps;
   const { agent } = agentSide;
   const pendingApprovals = () =>
     broker.approvals.pending().map((each) => ({
@@ -50,7 +50,7 @@ export function composeConsole(deps: {
       agent_problem: agent.problem(),
       presets,
       targets: targets(),
-      notices: noticesOf(standing()),
+      notices: noticesOf(noticeFacts()),
       runbooks: runbooks(),
       now: now(),
     }),

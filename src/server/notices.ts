@@ -2,7 +2,7 @@ import type { Notice } from "../protocol/api.ts";
 import type { Problem } from "./config/config.ts";
 
 /** What the page says all the time, built from what is true now. */
-export interface Standing {
+export interface NoticeFacts {
   readonly problems: readonly Problem[];
   readonly storeProblem: string | null;
   /** null also when no Target needs a key. */
@@ -18,7 +18,7 @@ export function noticesOf({
   keyProblem,
   accountProblems,
   demo,
-}: Standing): readonly Notice[] {
+}: NoticeFacts): readonly Notice[] {
   const notices: Notice[] = [];
   const warn = (id: string, text: string) => notices.push({ id, level: "warning", text });
   if (storeProblem !== null) warn("store", `Nothing is recorded: ${storeProblem} Verbs work.`);
@@ -29,7 +29,7 @@ export function noticesOf({
   return notices;
 }
 
-function demoNotices({ modelInUse, hasCredential }: NonNullable<Standing["demo"]>): readonly Notice[] {
+function demoNotices({ modelInUse, hasCredential }: NonNullable<NoticeFacts["demo"]>): readonly Notice[] {
   const machine: Notice = {
     id: "demo-machine",
     level: "info",

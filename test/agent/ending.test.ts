@@ -1,24 +1,9 @@
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import type { AgentEvent } from "../../src/server/agent/agent.ts";
 import type { Script } from "../../demo/model/script.ts";
-import {
-  agentPids,
-  bash,
-  commands,
-  isolations,
-  markedSleep,
-  openStage,
-  say,
-  type StageOptions,
-} from "./stage.ts";
-
-async function stageWith(options: StageOptions) {
-  const stage = await openStage(options);
-  onTestFinished(() => stage.close());
-  return stage;
-}
+import { agentPids, bash, commands, isolations, markedSleep, say, stageWith } from "./stage.ts";
 
 /** Resolves when the machine has such a process. */
 async function begun(sleep: { living(): boolean }): Promise<void> {

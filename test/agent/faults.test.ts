@@ -1,10 +1,10 @@
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { ModelSign } from "../../src/server/agent/model.ts";
 import type { Answer, Script } from "../../demo/model/script.ts";
 import { handClock } from "./hand-clock.ts";
-import { bash, openStage, say, type Played, type StageOptions } from "./stage.ts";
+import { bash, errors, openStage, say, stageWith, texts, type Played } from "./stage.ts";
 
 /** The model answers with this first, then as if nothing had been. */
 function once(answer: Answer): Script {
@@ -21,21 +21,12 @@ function hearing() {
   return { signs, onModel: (sign: ModelSign) => void signs.push(sign) };
 }
 
-async function stageWith(options: StageOptions) {
-  const stage = await openStage(options);
-  onTestFinished(() => stage.close());
-  return stage;
-}
-
 const status = (code: number, type: string): Answer => ({
   kind: "status",
   status: code,
   type,
   message: "No.",
 });
-const errors = ({ events }: Played) =>
-  events.flatMap((event) => (event.kind === "error" ? [event.error] : []));
-const texts = ({ events }: Played) => events.flatMap((event) => (event.kind === "text" ? [event.text] : []));
 const activities = ({ news }: Played) => news.flatMap((one) => (one.name === "activity" ? [one.text] : []));
 
 describe("a model that fails", { timeout: 60_000 }, () => {

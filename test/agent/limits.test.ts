@@ -3,17 +3,8 @@ import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { handClock } from "./hand-clock.ts";
-import { bash, openStage, say, type Played, type StageOptions } from "./stage.ts";
+import { bash, errors, say, stageWith, texts, type Played, type StageOptions } from "./stage.ts";
 
-async function stageWith(options: StageOptions) {
-  const stage = await openStage(options);
-  onTestFinished(() => stage.close());
-  return stage;
-}
-
-const errors = ({ events }: Played) =>
-  events.flatMap((event) => (event.kind === "error" ? [event.error] : []));
-const texts = ({ events }: Played) => events.flatMap((event) => (event.kind === "text" ? [event.text] : []));
 const results = ({ events }: Played) => events.filter((event) => event.kind === "result");
 
 /** As many commands as the prompt's number says. */

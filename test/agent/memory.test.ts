@@ -4,20 +4,15 @@ import { globSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { startModel } from "../../demo/model/server.ts";
 import { handClock } from "./hand-clock.ts";
-import { agentPids, openStage, say, type Stage, type StageOptions } from "./stage.ts";
+import { agentPids, say, shown, stageWith, type StageOptions } from "./stage.ts";
 
-async function stageWith(options: Partial<StageOptions> = {}) {
-  const stage = await openStage({ script: ({ prompt }) => say(`You said: ${prompt}`), ...options });
-  onTestFinished(() => stage.close());
-  return stage;
+function echoing(options: Partial<StageOptions> = {}) {
+  return stageWith({ script: ({ prompt }) => say(`You said: ${prompt}`), ...options });
 }
-
-/** What the model was shown at its newest request. */
-const shown = (stage: Stage) => stage.bodies.at(-1) ?? "";
 
 describe("the agent's memory", { timeout: 60_000 }, () => {
   test("survives the eviction of the least recently used process", async () => {
-    const stage = await stageWith({ agentsWarmMax: 1 });
+    const stage = await echoing({ agentsWarmMax: 1 });
     const [one, two] = [randomUUID(), randomUUID()];
     await stage.play("remember the heron", { session: one });
     await stage.play("another session", { session: two });
@@ -32,7 +27,7 @@ describe("the agent's memory", { timeout: 60_000 }, () => {
 
   test("survives the end of an idle process, which comes after its time", async () => {
     const clock = handClock();
-    const stage = await stageWith({ clock, idleMs: 300_000 });
+    const stage = await echoing({ clock, idleMs: 300_000 });
     const session = randomUUID();
     await stage.play("remember the heron", { session });
     clock.advance(299_000);
@@ -45,7 +40,7 @@ describe("the agent's memory", { timeout: 60_000 }, () => {
   });
 
   test("survives a restart of the server", async () => {
-    const stage = await stageWith();
+    const stage = await echoing();
     const session = randomUUID();
     await stage.play("remember the heron", { session });
     await stage.agent.close();
@@ -55,7 +50,7 @@ describe("the agent's memory", { timeout: 60_000 }, () => {
   });
 
   test("is found again although nobody was told that it exists", async () => {
-    const stage = await stageWith();
+    const stage = await echoing();
     const session = randomUUID();
     await stage.play("remember the heron", { session });
     await stage.agent.close();
@@ -66,7 +61,7 @@ describe("the agent's memory", { timeout: 60_000 }, () => {
   });
 
   test("is replaced by a digest of the record when it is gone", async () => {
-    const stage = await stageWith();
+    const stage = await echoing();
     const session = randomUUID();
     await stage.play("remember the heron", { session });
     await stage.agent.close();
@@ -88,7 +83,7 @@ describe("the agent's memory", { timeout: 60_000 }, () => {
   });
 
   test("begins anew under another id when what is left of it can neither be resumed nor replaced", async () => {
-    const stage = await stageWith();
+    const stage = await echoing();
     const session = randomUUID();
     await stage.play("remember the heron", { session });
     await stage.agent.close();
@@ -110,7 +105,7 @@ describe("the agent's memory", { timeout: 60_000 }, () => {
     const other = await startModel({ script: () => say("The other model.") });
     onTestFinished(() => other.close());
     let url: string | undefined;
-    const stage = await stageWith({
+    const stage = await echoing({
       endpoint: () => ({ env: { ANTHROPIC_BASE_URL: url ?? stage.model.url, ANTHROPIC_API_KEY: "dummy" } }),
     });
     const session = randomUUID();

@@ -128,7 +128,7 @@ describe.each(kinds)("a runner (%s)", (kind) => {
       stdio: ["ignore", "pipe", "inherit"],
     });
     await heard(holder.stdout, "begun");
-    expect(sleep.living()).toBe(true);
+    await until(() => sleep.living());
     holder.kill("SIGKILL");
     // The test's own time ends what never does.
     await until(() => !sleep.living());
@@ -178,6 +178,42 @@ describe("where it cannot be", () => {
     expect(await runner.problem()).toMatch(
       /does not answer \((it spoke nonsense|it hung up|it is no runner)/,
     );
+  });
+
+  test("a runner without a cage that could read what the server can is told as not confined; in another container it is not", async () => {
+    const root = scratch();
+    const said = async (within: readonly string[]) => {
+      const socketPath = join(root, `${within.length}.sock`);
+      const args = ["--socket", socketPath, "--sessions", root, "--claude", executable, "--cage", "none"];
+      const program = await startProgram(args, within);
+      onTestFinished(() => void program.kill("SIGKILL"));
+      const runner = openRunner({
+        isolation: { kind: "runner", socketPath },
+        sessionsDir: root,
+        readable: [],
+      });
+      onTestFinished(() => runner.close());
+      expect(await runner.problem()).toBeNull();
+      return runner.isolation();
+    };
+    expect(await said([])).toMatchObject({
+      kind: "none",
+      says: expect.stringMatching(/^Not confined: .*the key included/),
+    });
+    // A container in little: processes and mounts of its own.
+    const container = [
+      "/usr/bin/bwrap",
+      "--bind",
+      "/",
+      "/",
+      "--dev",
+      "/dev",
+      "--unshare-pid",
+      "--proc",
+      "/proc",
+    ];
+    if (kinds.includes("bubblewrap"))
+      expect(await said([...container, "--die-with-parent", "--"])).toMatchObject({ kind: "runner" });
   });
 
   test("two runners on one socket: the second does not start, and the first goes on", async () => {

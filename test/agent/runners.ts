@@ -90,8 +90,13 @@ function programOf(sessionsDir: string): number {
 }
 
 /** `breakglass runner`, as a person starts it; resolves when it listens. */
-export async function startProgram(args: readonly string[]): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [resolve("src/cli/main.ts"), "runner", ...args], {
+export async function startProgram(
+  args: readonly string[],
+  /** Words before the command. */
+  within: readonly string[] = [],
+): Promise<ChildProcess> {
+  const words = [...within, process.execPath, resolve("src/cli/main.ts"), "runner", ...args];
+  const child = spawn(words[0] ?? "", words.slice(1), {
     env: { PATH: "/usr/bin:/bin", HOME: "/nowhere" },
     stdio: ["ignore", "pipe", "pipe"],
   });

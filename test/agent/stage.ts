@@ -3,6 +3,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { randomUUID } from "node:crypto";
+import { onTestFinished } from "vitest";
 import type {
   AgentEvent,
   AgentNews,
@@ -160,6 +161,20 @@ async function dummyDoor(
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
   return { socketPath, token: "token-of-this-session", binDir, ...says, close: () => void server.close() };
 }
+
+/** A stage that goes with the test. */
+export async function stageWith(options: StageOptions): Promise<Stage> {
+  const stage = await openStage(options);
+  onTestFinished(() => stage.close());
+  return stage;
+}
+
+export const errors = ({ events }: Played) =>
+  events.flatMap((event) => (event.kind === "error" ? [event.error] : []));
+export const texts = ({ events }: Played) =>
+  events.flatMap((event) => (event.kind === "text" ? [event.text] : []));
+/** What the model was last given. */
+export const shown = (stage: Stage) => stage.bodies.at(-1) ?? "";
 
 /** What can be tried on this machine. In CI a missing bubblewrap is a failure, elsewhere a test less. */
 export const isolations: ("bubblewrap" | "none")[] = await (async () => {

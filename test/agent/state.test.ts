@@ -5,20 +5,14 @@ import { appendFileSync, mkdirSync, mkdtempSync, rmSync, statfsSync, truncateSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Script } from "../../demo/model/script.ts";
-import { openStage, say, type Played, type StageOptions } from "./stage.ts";
+import { errors, say, stageWith, texts, type StageOptions } from "./stage.ts";
 
 const script: Script = ({ prompt }) => say(`You said: ${prompt.slice(0, 40)}`);
 const digest = "By the record: a heron.";
 
-async function stageWith(options: Partial<StageOptions> = {}) {
-  const stage = await openStage({ script, ...options });
-  onTestFinished(() => stage.close());
-  return stage;
+function echoing(options: Partial<StageOptions> = {}) {
+  return stageWith({ script, ...options });
 }
-
-const errors = ({ events }: Played) =>
-  events.flatMap((event) => (event.kind === "error" ? [event.error] : []));
-const texts = ({ events }: Played) => events.flatMap((event) => (event.kind === "text" ? [event.text] : []));
 
 /** A disk of its own, in memory. Only root may mount one, and in some containers not even root. */
 function disk(size: string): { readonly path: string; readonly readOnly: () => void } | null {
@@ -57,7 +51,7 @@ function fill(path: string): () => void {
 
 describe("the agent's folder", { timeout: 60_000 }, () => {
   test("gone while its process is warm is made anew, and the next turn goes on", async () => {
-    const stage = await stageWith();
+    const stage = await echoing();
     const [session, turn] = [randomUUID(), randomUUID()];
     await stage.play("one", { session, turn });
     rmSync(join(stage.sessionsDir, session), { recursive: true });
@@ -88,7 +82,7 @@ describe("the agent's folder", { timeout: 60_000 }, () => {
   }) => {
     const own = disk("4m");
     if (own === null) return skip("a disk of its own cannot be mounted here");
-    const stage = await stageWith({ sessionsDir: join(own.path, "sessions") });
+    const stage = await echoing({ sessionsDir: join(own.path, "sessions") });
     mkdirSync(stage.sessionsDir);
     const [session, turn] = [randomUUID(), randomUUID()];
     expect((await stage.play("one", { session, turn })).end).toBe("done");
@@ -118,7 +112,7 @@ describe("the agent's folder", { timeout: 60_000 }, () => {
   }) => {
     const own = disk("4m");
     if (own === null) return skip("a disk of its own cannot be mounted here");
-    const stage = await stageWith({ sessionsDir: join(own.path, "sessions") });
+    const stage = await echoing({ sessionsDir: join(own.path, "sessions") });
     mkdirSync(stage.sessionsDir);
     const session = randomUUID();
     expect((await stage.play("one", { session })).end).toBe("done");

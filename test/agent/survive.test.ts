@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { randomUUID } from "node:crypto";
 import { execFileSync } from "node:child_process";
 import { globSync, rmSync, writeFileSync } from "node:fs";
@@ -12,25 +12,16 @@ import type { Answer, Script } from "../../demo/model/script.ts";
 import {
   agentPids,
   bash,
+  errors,
   isolations,
   markedSleep,
-  openStage,
   say,
+  shown,
+  stageWith,
+  texts,
   type Played,
   type Stage,
-  type StageOptions,
 } from "./stage.ts";
-
-async function stageWith(options: StageOptions) {
-  const stage = await openStage(options);
-  onTestFinished(() => stage.close());
-  return stage;
-}
-
-const errors = ({ events }: Played) =>
-  events.flatMap((event) => (event.kind === "error" ? [event.error] : []));
-const texts = ({ events }: Played) => events.flatMap((event) => (event.kind === "text" ? [event.text] : []));
-const shown = (stage: Stage) => stage.bodies.at(-1) ?? "";
 
 /** Resolves when it holds; what it waits for has no event of its own. */
 async function until(holds: () => boolean): Promise<void> {

@@ -1,5 +1,6 @@
+import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Door } from "../../src/server/broker/broker.ts";
@@ -24,11 +25,17 @@ const accounts = () =>
     event.kind === "exec" && event.phase === "started" ? [event.account] : [],
   );
 
-/** Asks without the price of a process, and with an empty stdin. */
-async function knock(door: Door, command: string): Promise<string> {
+/** Asks without the price of a process. */
+function request(door: Door, command: string): Socket {
   const socket = connect(door.socketPath);
-  const request = { token: door.token, program: "ssh", argv: ["root@devvm", command] };
-  socket.write(encode(frame.request, Buffer.from(JSON.stringify(request))));
+  const asked = { token: door.token, program: "ssh", argv: ["root@devvm", command] };
+  socket.write(encode(frame.request, Buffer.from(JSON.stringify(asked))));
+  return socket;
+}
+
+/** The same with an empty stdin. */
+async function knock(door: Door, command: string): Promise<string> {
+  const socket = request(door, command);
   let said = "";
   for await (const chunk of socket) {
     // The first thing to come is the leave to send stdin, or the end.
@@ -231,6 +238,11 @@ test("eight requests of a session wait at most, and sixteen of all", async () =>
   expect(await shim(stage.door, ["devvm", "echo reading goes on"])).toMatchObject({ code: 0 });
   await stage.decide(pending()[0]!, "deny");
   expect(await answers[0]).toContain("denied this");
+  expect(stage.events.filter(({ kind }) => kind === "exec")).toMatchObject([
+    { command: "echo 8", end: { kind: "refused", reason: expect.stringContaining("8 requests") } },
+    { phase: "started" },
+    { phase: "settled" },
+  ]);
   const next = knock(doors[2], "echo next");
   await stage.decide(await stage.asked(), "deny");
   expect(await next).toContain("denied this");
@@ -253,9 +265,47 @@ test("one turn asks an operator a hundred times at most", async () => {
   await ran;
 });
 
+test("requests whose stdin stays open wait for nobody, are counted and recorded, and keep no other session out", async () => {
+  const keeps = async (door: Door, command: string) => {
+    const socket = request(door, command);
+    // Leave to send stdin.
+    await once(socket, "data");
+    return socket;
+  };
+  const open = [await keeps(stage.door, "echo 0"), await keeps(stage.door, "echo 1")];
+  expect(stage.door.waiting()).toBe(false);
+  const third = knock(stage.door, "echo third");
+  for (const command of ["echo in between", "echo and again"]) {
+    const other = await stage.broker.open({ id: newKey(), mode: () => "supervised", record: async () => {} });
+    other.beginTurn();
+    const ran = knock(other, command);
+    await stage.decide(await stage.asked(), "deny");
+    await ran;
+  }
+  expect(pending()).toEqual([]);
+  const ends = open.map((socket) => once(socket, "close"));
+  clock.advance(10_000);
+  await Promise.all(ends);
+  const next = await stage.asked();
+  expect(next.command).toBe("echo third");
+  expect(stage.door.waiting()).toBe(true);
+  await stage.decide(next, "deny");
+  expect(await third).toContain("denied this");
+  expect(stage.events.slice(0, 2)).toMatchObject(
+    ["echo 0", "echo 1"].map((command) => ({ kind: "exec", command, end: { kind: "refused" } })),
+  );
+  for (let n = 3; n < 100; n++) {
+    const socket = await keeps(stage.door, `echo ${n}`);
+    const ended = once(socket, "close");
+    clock.advance(10_000);
+    await ended;
+  }
+  expect(await knock(stage.door, "echo 100")).toContain("as often as it may");
+});
+
 test("a command too long to be read is not asked about, and half a character is no request", async () => {
   expect(await knock(stage.door, `echo ${"x".repeat(64 * 1024)}`)).toContain("longer than 65536 bytes");
   expect(await knock(stage.door, "echo \uD800")).toBe("");
   expect(await knock(stage.door, "echo \0")).toBe("");
-  expect(stage.events).toEqual([]);
+  expect(stage.events).toMatchObject([{ phase: "settled", end: { kind: "refused" } }]);
 });

@@ -307,9 +307,19 @@ test("a fixed question to the hypervisor is answered by its status, or refused w
 });
 
 /** Of sshd: its connections. */
-function childrenOf(pid: number): number[] {
-  const said = execFileSync("pgrep", ["-P", String(pid)], { encoding: "utf8" });
-  return said.trim().split("\n").map(Number);
+function childrenOf(parent: number): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && parentOf(name) === parent)
+    .map(Number);
+}
+
+function parentOf(pid: string): number | null {
+  try {
+    return Number(/\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, "utf8"))?.[1]);
+  } catch {
+    // It has ended meanwhile.
+    return null;
+  }
 }
 
 const never = new AbortController().signal;

@@ -7,6 +7,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { startModel } from "../../demo/model/server.ts";
 import type { Check } from "../../src/cli/doctor/check.ts";
 import { canHaveAccounts, makeAccount } from "../agent/account.ts";
+import { startProgram } from "../agent/runners.ts";
 import { isolations, say } from "../agent/stage.ts";
 import { makeKey, startSshd } from "../doubles/sshd.ts";
 import { scratchFolder } from "../doubles/sessions.ts";
@@ -31,7 +32,9 @@ test("of a deployment that is whole every part is ok, the exit code is 0, and no
     expect(of("agent")[1]).toMatch(/answers where it is to run: \d+\.\d+/);
     expect(of("agent")[2]).toMatch(/bubblewrap cage reached no file, environment or process/);
   }
-  expect(of("model")).toEqual([expect.stringMatching(/answers \(HTTP 404\)/)]);
+  expect(of("model")).toEqual([
+    expect.stringMatching(/^127\.0\.0\.1:\d+ answers; the credential was not tried/),
+  ]);
 });
 
 test("beside a running server it says so, and the server goes on", async () => {
@@ -45,19 +48,20 @@ test("beside a running server it says so, and the server goes on", async () => {
 
 test("each thing that is wrong is a line of its own with its mend, and the exit code is 1", async () => {
   const { env } = await deployment({ hypervisor: "open", clock: "an hour behind" });
-  const { code, problems, lines } = await doctor({
+  const { code, problems, checks, lines } = await doctor({
     ...env,
     BREAKGLASS_MODE: "Autonomous",
     BREAKGLASS_DATA_DIR: "/proc",
     BREAKGLASS_CLAUDE: "/nowhere/claude",
-    ANTHROPIC_BASE_URL: "http://127.0.0.1:9",
+    ANTHROPIC_BASE_URL: "http://ana:hunter2@127.0.0.1:9",
   });
   expect(code).toBe(1);
   expect(problems("configuration")).toMatch(/BREAKGLASS_MODE .*It must be observe/);
   expect(problems("machines")).toMatch(/no v2 hello|nobody was let in|host key/);
   expect(problems("data")).toMatch(/\/proc cannot be written/);
   expect(problems("agent")).toMatch(/no executable \(\/nowhere\/claude\)/);
-  expect(problems("model")).toMatch(/127\.0\.0\.1:9 is not reached/);
+  expect(problems("model")).toMatch(/127\.0\.0\.1:9\) cannot be reached: it refuses connections/);
+  expect(JSON.stringify(checks)).not.toContain("hunter2");
   for (const line of await lines())
     expect(line).toMatch(/^(ok|warning|problem) +\w+: \S|^\d+ problems were found/);
 });
@@ -99,6 +103,19 @@ test("a runner that does not answer is a problem; what cannot be tried there is 
   expect(problems("agent")).toMatch(
     /runner at \/nowhere\/runner\.sock does not answer.*breakglass runner --socket/,
   );
+});
+
+test("a runner that answers is tried, and keeps nothing of it; one that confines nothing is a problem", async () => {
+  const { env } = await deployment();
+  const folder = scratchFolder();
+  const socketPath = join(folder, "runner.sock");
+  const sessions = join(folder, "sessions");
+  const program = await startProgram(["--socket", socketPath, "--sessions", sessions, "--cage", "none"]);
+  onTestFinished(() => void program.kill("SIGTERM"));
+  const { of, problems } = await doctor({ ...env, BREAKGLASS_ISOLATION: `runner:${socketPath}` });
+  expect(of("agent")[1]).toMatch(/answers where it is to run: \d+\.\d+/);
+  expect(problems("agent")).toMatch(/Not confined: the runner at .* has no cage/);
+  expect(contents(sessions)).toEqual([]);
 });
 
 interface Faults {

@@ -60,6 +60,8 @@ export async function makeAgentRig(options: { readonly env?: Readonly<Record<str
         path,
         exists: () => existsSync(path),
         text: () => readFileSync(path, "utf8"),
+        /** A command that runs until something is there, or until the test is over. */
+        awaited: `until [ -e ${path} ] || [ ! -d ${marks} ]; do sleep 0.1; done`,
         left: () => expect.poll(() => existsSync(path), patience).toBe(true),
       };
     },

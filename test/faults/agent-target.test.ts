@@ -9,9 +9,7 @@ it("the guest dies under a command: its end is unknown, the agent is told, and t
   const rig = await makeAgentRig();
   const session = await rig.session("autonomous");
   const [begun, never] = [rig.mark("begun"), rig.mark("never")];
-  await session.prompt(
-    `run\nssh devvm 'touch ${begun.path}; until [ -e ${never.path} ]; do sleep 0.1; done'`,
-  );
+  await session.prompt(`run\nssh devvm 'touch ${begun.path}; ${never.awaited}'`);
   await begun.left();
   rig.endGuest();
   await session.ended();

@@ -25,7 +25,7 @@ async function supervisedSession({ ask }: Visitor): Promise<string> {
 const path = (id: string, approval: string) => `/api/session/${id}/approvals/${approval}`;
 
 test(
-  "killed while the agent waits for an approval: void, said so, and the next prompt is answered",
+  "killed while the agent waits for an approval: void, said so, and the next turn asks again and repairs",
   { timeout: 180_000 },
   async () => {
     const home = scratchFolder();
@@ -51,7 +51,18 @@ test(
     expect((await second.ask("GET", `/api/session/${id}`)).body["mode"]).toEqual({ mode: "supervised" });
 
     await second.ask("POST", `/api/session/${id}/prompt`, { prompt: repairPreset.prompt });
+    const [again] = await waits(desk);
+    expect(again!.approval).not.toBe(asked!.approval);
+    await second.ask("POST", path(id, again!.approval), { decision: "approve", sha256: again!.sha256 });
     await desk.until((stream) => events(stream).at(-1)?.["reason"] === "done");
+    expect(events(desk)).toContainEqual(
+      expect.objectContaining({
+        kind: "exec",
+        phase: "settled",
+        approval: again!.approval,
+        end: { kind: "exited", code: 0 },
+      }),
+    );
   },
 );
 

@@ -88,6 +88,29 @@ test("that nothing is confined stays shown, and its sentence is a tap away", asy
   await page.getByText(says).waitFor();
 });
 
+test("what ran is shown whole: no character of a command can hide another", async () => {
+  const hidden = "true '\u001b]'; rm -rf /srv/data; echo '\u0007' done";
+  const { page, server, session } = await openConnected();
+  const did = { kind: "exec", n: 0, target: "devvm", account: "root" } as const;
+  server.append(session, { ...did, command: hidden, phase: "started" });
+  server.append(session, { ...did, n: 1, command: "X #\recho ok", phase: "started" });
+  server.append(session, {
+    kind: "tool",
+    name: "Bash",
+    tool_id: "t",
+    input: { command: `ssh devvm ${hidden}` },
+  });
+  const steps = page.locator("summary");
+  await steps.getByText("true '⟨U+001B⟩]'; rm -rf /srv/data; echo '⟨U+0007⟩' done").nth(1).waitFor();
+  await steps.getByText("X #⟨U+000D⟩echo ok").waitFor();
+  for (const what of ["root@devvm true", "root@devvm X", "Bash ssh devvm"])
+    await page.getByText(what).first().click();
+  const opened = (label: string) => page.getByRole("region", { name: label, exact: true });
+  await opened("command").getByText("rm -rf /srv/data").waitFor();
+  await opened("command").getByText("X #⟨U+000D⟩echo ok").waitFor();
+  await opened("what was asked").getByText("⟨U+001B⟩]'; rm -rf /srv/data").waitFor();
+});
+
 test("when the model is gone a preset runs its Runbook, says so, and starts it once", async () => {
   const { page, server, session } = await openConnected(withRunbooks);
   server.setNow(gone());

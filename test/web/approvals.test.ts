@@ -109,20 +109,46 @@ test("what hides or turns text is named, and nothing of a request becomes markup
   expect(await page.locator("#planted").count()).toBe(0);
 });
 
-test("nobody approves what they could not have read to its end", async () => {
+const manyLines = `${"echo harmless\n".repeat(60)}rm -rf /srv/data`;
+const stdinOf = (text: string) => ({ bytes: text.length, sha256: "ab".repeat(32) });
+test.each([
+  ["a command", { command: manyLines }, "rm -rf /srv/data"],
+  ["a command of one line", { command: `${"true && ".repeat(900)}rm -rf /srv/data` }, "rm -rf /srv/data"],
+  ["an input", { stdin: { ...stdinOf(manyLines), text: manyLines } }, "rm -rf /srv/data"],
+  ["a binary input", { stdin: { ...stdinOf(manyLines), base64: btoa(manyLines) } }, "0340  "],
+])("approve stays shut until the last line of %s was in view", async (_, wish, lastWords) => {
   const { page, server, session } = await openConnected();
-  const text = "echo a line\n".repeat(200);
-  const stdin = { bytes: text.length, sha256: "ab".repeat(32), text };
-  server.askApproval(aRequest(session, 1, { command: "true && ".repeat(150), stdin }));
+  server.askApproval(aRequest(session, 1, wish));
   const dialog = dialogOf(page);
-  await dialog.getByText("200 lines, 2.3 KiB").waitFor();
-  await dialog.getByText("There is more below: scroll inside the box.").first().waitFor();
-  await dialog.getByText("Read to its end before you approve.").waitFor();
-  expect(await approve(page).isDisabled()).toBe(true);
+  await dialog.getByRole("button", { name: "There is more below" }).waitFor();
+  const scrollTo = (lastLineAbove: number) => dialog.evaluate(scrolled, [lastWords, lastLineAbove] as const);
+  const unread = dialog.getByText("Read to its end before you approve.");
+  for (const above of [-400, -2]) {
+    await scrollTo(above);
+    expect(await unread.isVisible()).toBe(true);
+    expect(await approve(page).isDisabled()).toBe(true);
+  }
   await deny(page).and(page.locator(":enabled")).waitFor();
-  await dialog.getByRole("region", { name: "The request" }).evaluate((body) => body.scrollTo(0, 9999));
+  await scrollTo(150);
+  await unread.waitFor({ state: "detached" });
   await page.locator("button.approve:enabled").waitFor();
 });
+
+test.each(["\u202e\u200b", "a\u200b", "\n", "\u043ea", "x"])(
+  "64 KiB of %j as command and as input are drawn with few elements",
+  async (unit) => {
+    const { page, server, session, errors } = await openConnected();
+    const text = unit.repeat(Math.floor(65_536 / Buffer.byteLength(unit)));
+    const stdin = { ...stdinOf(text), text };
+    server.askApproval(aRequest(session, 1, { command: text, stdin }));
+    const dialog = dialogOf(page);
+    await dialog.getByRole("region", { name: "Input (stdin)", exact: true }).waitFor();
+    expect(await dialog.locator("*").count()).toBeLessThan(10_000);
+    await dialog.getByRole("region", { name: "The request" }).evaluate((body) => body.scrollTo(0, 9e9));
+    await page.locator("button.approve:enabled").waitFor();
+    expect(errors).toEqual([]);
+  },
+);
 
 test("answered by somebody else meanwhile, it says what became of it", async () => {
   const { page, server, asked } = await openAsked();
@@ -279,6 +305,22 @@ async function openAsked(): Promise<Opened & { asked: PendingApproval }> {
   opened.server.askApproval(asked);
   await dialogOf(opened.page).waitFor();
   return { ...opened, asked };
+}
+
+/** Scrolls the request until the end of these words stands so many pixels above its lower edge; then two pictures long. */
+async function scrolled(dialog: Element, [words, above]: readonly [string, number]): Promise<void> {
+  const body = dialog.querySelector(".body")!;
+  const texts = document.createTreeWalker(body, NodeFilter.SHOW_TEXT);
+  const range = document.createRange();
+  while (texts.nextNode()) {
+    const at = texts.currentNode.textContent!.lastIndexOf(words);
+    if (at < 0) continue;
+    range.setStart(texts.currentNode, at);
+    range.setEnd(texts.currentNode, at + words.length);
+  }
+  const end = range.getBoundingClientRect().bottom;
+  body.scrollBy(0, end - body.getBoundingClientRect().bottom + above);
+  for (let picture = 0; picture < 2; picture++) await new Promise(requestAnimationFrame);
 }
 
 /** As a finger does it that was on its way already: at the place, whatever is there now. */

@@ -27,8 +27,15 @@ describe("text of a terminal", () => {
     expect(ansi("rm \u202etxt.\u0000\u0007")[0]?.text).toBe("rm ·txt.··");
   });
 
-  test("shows what a progress line said last", () => {
-    expect(ansi("10 %\r50 %\r100 %\r\ndone\n")[0]?.text).toBe("100 %\ndone\n");
+  test("shows what a progress line said last, and that it said more before", () => {
+    expect(ansi("10 %\r50 %\r100 %\r\ndone\n")[0]?.text).toBe("…100 %\ndone\n");
+  });
+
+  test("hides no line behind a title that does not end", () => {
+    expect(ansi("a\u001b]0;b\nc")).toEqual([
+      { text: "a", look: "" },
+      { text: "\nc", look: "" },
+    ]);
   });
 });
 
@@ -144,5 +151,6 @@ describe("words", () => {
     expect(toolSummary({ description: "x", command: "df\n -h" })).toBe("df -h");
     expect(toolSummary({ odd: [1] })).toBe('{"odd":[1]}');
     expect(toolSummary(null)).toBe("");
+    expect(toolSummary("X #\recho ok")).toBe("X #\recho ok");
   });
 });

@@ -8,6 +8,7 @@ import { text } from "node:stream/consumers";
 import { findClaude } from "../../server/agent/claude/executable.ts";
 import { asAccount } from "../../server/agent/runner/account.ts";
 import { openRunner, type Cage } from "../../server/agent/runner/runner.ts";
+import { trialSession } from "../../server/agent/runner/wire.ts";
 import { systemClock, within } from "../../server/clock.ts";
 import type { Config } from "../../server/config/config.ts";
 import { run } from "../../server/process/run.ts";
@@ -17,9 +18,6 @@ import { ok, problem, told, warning, type Check } from "./check.ts";
 const trialMsMax = 30_000;
 const outputBytesMax = 64 * 1024;
 const binDir = join(import.meta.dirname, "../../server/broker/bin");
-/** Of trials in a runner of its own, whose folders are not ours to remove: always the same, and empty. */
-const trialSession = "00000000-0000-4000-8000-000000000000";
-
 /** The agent's definition, its executable, and a true trial of what confines it. */
 export async function* checkAgent(config: Config): AsyncGenerator<Check> {
   // What is wrong with its options the configuration has told.
@@ -186,9 +184,12 @@ async function* checkRunner({ sessionsDir }: Config, socketPath: string): AsyncG
     const { path, workspace } = runner.places(errand);
     const env = { PATH: path, HOME: workspace };
     yield versionIn(await heard(runner.start({ ...errand, args: ["--version"], env })));
+    const { kind, says } = runner.isolation();
+    if (kind === "none")
+      return yield problem("agent", says, "Or set BREAKGLASS_ISOLATION=none, if that is what is meant.");
     yield warning(
       "agent",
-      `what confines it could not be tried from here. ${runner.isolation().says}`,
+      `what confines it could not be tried from here. ${says}`,
       "Run `breakglass doctor` where the runner is, with its account.",
     );
   } finally {

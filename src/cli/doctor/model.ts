@@ -1,45 +1,44 @@
+import { defaultUrl } from "../../server/agent/model.ts";
+import { probeModel } from "../../server/agent/probe.ts";
+import { systemClock } from "../../server/clock.ts";
 import { ok, problem, warning, type Check } from "./check.ts";
 
-/** Who has not answered a HEAD by then is not reached. */
-const answerMsMax = 10_000;
-const defaultEndpoint = "https://api.anthropic.com";
+const without = "Power, state and runbooks work without it.";
 
-/** Whether the model's endpoint is reached. Any answer of HTTP counts; no credential is sent, so none is tried. */
+/** Whether the model's place is reached, asked as the server asks; no credential is sent, so none is tried. */
 export async function* checkModel(
   credentials: Readonly<Record<string, string>>,
   env: NodeJS.ProcessEnv,
 ): AsyncGenerator<Check> {
-  const endpoint = credentials["ANTHROPIC_BASE_URL"] ?? defaultEndpoint;
   if (!("ANTHROPIC_API_KEY" in credentials || "CLAUDE_CODE_OAUTH_TOKEN" in credentials))
     yield warning(
       "model",
       "no credential is configured",
       "Set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN, or no turn is run; power, state and runbooks work.",
     );
-  const origin = URL.parse(endpoint)?.origin ?? endpoint;
-  const proxy = env["HTTPS_PROXY"] ?? env["HTTP_PROXY"];
-  if (proxy !== undefined && proxy !== "")
-    return yield warning(
-      "model",
-      `${origin} was not asked, since a proxy stands in between (HTTPS_PROXY)`,
-      "The agent goes through it; the first prompt shows whether that works.",
-    );
-  try {
-    const { status } = await fetch(endpoint, {
-      method: "HEAD",
-      redirect: "manual",
-      signal: AbortSignal.timeout(answerMsMax),
-    });
-    yield ok(
-      "model",
-      `${origin} answers (HTTP ${status}); the credential was not tried, since that costs money`,
-    );
-  } catch (error) {
-    const { message, cause } = error as Error;
-    yield problem(
-      "model",
-      `${origin} is not reached (${cause instanceof Error ? cause.message : message})`,
-      "Check the network and ANTHROPIC_BASE_URL. Power, state and runbooks work without it.",
-    );
+  const url = credentials["ANTHROPIC_BASE_URL"] ?? defaultUrl;
+  const { signal } = new AbortController();
+  const probed = await probeModel({ clock: systemClock, url, env: proxiesIn(env), signal });
+  switch (probed.kind) {
+    case "reached":
+      return yield ok(
+        "model",
+        `${URL.parse(url)?.host} answers; the credential was not tried, since that costs money`,
+      );
+    case "unclear":
+      return yield warning(
+        "model",
+        withoutStop(probed.says),
+        "The first prompt shows whether the agent fares better.",
+      );
+    case "unreached":
+      return yield problem("model", withoutStop(probed.says), without);
   }
+}
+
+const withoutStop = (sentence: string) => sentence.replace(/\.$/, "");
+
+function proxiesIn(env: NodeJS.ProcessEnv): Record<string, string> {
+  const names = ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"] as const;
+  return Object.fromEntries(names.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])));
 }

@@ -36,7 +36,7 @@ const lookMs = 60_000;
 const lookAgainMs = 15_000;
 /** For so long a model that was reached and gave no answer counts as gone; then only the next prompt can tell. */
 const strainedMs = 60_000;
-const defaultUrl = "https://api.anthropic.com";
+export const defaultUrl = "https://api.anthropic.com";
 
 const meanwhile = "Runbooks and the power buttons work without it.";
 

@@ -147,12 +147,13 @@ export class Answering {
       until,
       turn: asked,
       // Nothing that the agent gives goes along with a Verb, or with -n.
-      stdin: async (bytesMax, msMax) =>
+      stdin:
         act.kind === "power" || !act.stdin
-          ? Buffer.alloc(0)
-          : caller.wholeStdin(clock, until, bytesMax, msMax),
+          ? null
+          : (bytesMax, msMax) => caller.wholeStdin(clock, until, bytesMax, msMax),
       record: (event, by) => this.#session.record(event, by),
     });
+    if (answer.kind === "refused") return this.#notRun(caller, act, { code: 255, sentence: answer.sentence });
     if (answer.kind === "not") return caller.answer(255, answer.sentence);
     await this.#act(knock, act, { until, approved: { approval: answer.approval, after } });
   }

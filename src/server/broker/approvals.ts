@@ -4,6 +4,7 @@ import type { ApprovalRequest, PendingApproval } from "../../protocol/api.ts";
 import type { ApprovalAsked, ApprovalDecided } from "../../protocol/events.ts";
 import type { ApprovalId, SessionId } from "../../protocol/ids.ts";
 import type { Clock } from "../clock.ts";
+import { Slots } from "../ssh/slots.ts";
 import { recordAsked, recordVerdict } from "./approval-record.ts";
 import {
   deniedBefore,
@@ -53,7 +54,7 @@ interface Settled {
 export interface AskedApprovals extends Approvals {
   /** Resolves when it is known what becomes of it. Never rejects. */
   ask(asking: Asking): Promise<Answered>;
-  /** Whether a request of this Session waits, or is about to. */
+  /** Whether an Operator is shown a request of this Session. */
   waiting(session: SessionId): boolean;
 }
 
@@ -63,8 +64,8 @@ export interface Asking {
   readonly account: string;
   readonly command: string;
   readonly why: string;
-  /** All of it, or why it cannot be had; called once there is a place to wait. */
-  readonly stdin: (bytesMax: number, msMax: number) => Promise<Buffer | NotWhole>;
+  /** All of it, or why it cannot be had; null: it is given nothing to read. */
+  readonly stdin: ((bytesMax: number, msMax: number) => Promise<Buffer | NotWhole>) | null;
   /** Aborted when it must not be run any more, with a sentence as its reason. */
   readonly until: AbortSignal;
   readonly turn: AskedInTurn;
@@ -74,20 +75,31 @@ export interface Asking {
 
 /** What one Turn has asked for. */
 export interface AskedInTurn {
+  /** Also what was refused since its stdin could not be had. */
   count: number;
+  /** Places in which stdin is read. */
+  readonly reading: Slots;
   /** Fingerprints of what an Operator denied. */
   readonly denied: Set<string>;
 }
 
+export function nothingAsked(): AskedInTurn {
+  return { count: 0, reading: new Slots(stdinsAtOnceMax, Infinity), denied: new Set() };
+}
+
 type Answered =
   | { readonly kind: "approved"; readonly approval: ApprovalId }
-  /** Nothing was run, and nothing will be. */
-  | { readonly kind: "not"; readonly sentence: string };
+  /** Nothing was run, and nothing will be; the record says why, as far as it can be written. */
+  | { readonly kind: "not"; readonly sentence: string }
+  /** The same, and no Operator was asked: whoever hears it puts it on record. */
+  | { readonly kind: "refused"; readonly sentence: string };
 
 /** More on stdin than this is refused: an Operator could not be shown all of it. */
-export const approvalStdinBytesMax = 64 * 1024;
+const approvalStdinBytesMax = 64 * 1024;
 /** Stdin that has not ended by then is refused as interactive. */
-export const approvalStdinMsMax = 10_000;
+const approvalStdinMsMax = 10_000;
+/** Of one Session at the same time; one more waits until one of them was read. */
+const stdinsAtOnceMax = 2;
 /** A longer command is refused, for the same reason. */
 const commandBytesMax = 64 * 1024;
 /** What nobody has decided by then is `expired`. */
@@ -141,48 +153,53 @@ export function createApprovals(deps: ApprovalsDeps): AskedApprovals {
   /** Those that an Operator is shown. Whoever takes one out of here settles it: nobody else can. */
   const waiting = new Map<ApprovalId, Entry>();
   const settled = new Map<ApprovalId, SettledEntry>();
-  /** Taken from before stdin is read until it is settled: what is buffered is bounded by them too. */
-  const places = new Map<SessionId, number>();
+  /** Those and the ones that are about to be shown, until what became of them is on record. */
+  const places = new Set<Entry>();
   const listeners = new Set<() => void>();
 
   async function ask(asking: Asking): Promise<Answered> {
-    const refusal = refusalOf(asking);
-    if (refusal !== null) return not(refusal);
-    const { session } = asking;
-    places.set(session, (places.get(session) ?? 0) + 1);
+    const { session, command, until, turn } = asking;
+    if (Buffer.byteLength(command) > commandBytesMax) return refused(tooLong(commandBytesMax));
+    const full = noPlace(session);
+    if (full !== null) return refused(full);
+    if (turn.count >= approvalsPerTurnMax) return refused(tooOften(approvalsPerTurnMax));
+    turn.count++;
+    const stdin = await stdinOf(asking);
+    if (until.aborted) return refused(notRun({ decision: "void", reason: String(until.reason) }));
+    if (typeof stdin === "string") return refused(stdinRefused[stdin]);
+    const entry = entryOf(asking, stdin);
+    const fingerprint = fingerprintOf(entry.shown);
+    if (turn.denied.has(fingerprint)) return refused(deniedBefore);
+    // They may have been taken while stdin was read.
+    const fullNow = noPlace(session);
+    if (fullNow !== null) return refused(fullNow);
+    places.add(entry);
     try {
-      return await asked(asking);
+      if (!(await recordAsked(deps, asking, entry.shown, stdin))) return not(notAsked);
+      const verdict = await show(entry);
+      if (verdict.decision === "approved") return { kind: "approved", approval: entry.shown.approval };
+      if (verdict.decision === "denied") turn.denied.add(fingerprint);
+      return not(notRun(verdict));
     } finally {
-      const left = places.get(session)! - 1;
-      if (left > 0) places.set(session, left);
-      else places.delete(session);
+      places.delete(entry);
     }
   }
 
-  function refusalOf({ session, turn, command }: Asking): string | null {
-    const all = [...places.values()].reduce((sum, each) => sum + each, 0);
-    if (Buffer.byteLength(command) > commandBytesMax) return tooLong(commandBytesMax);
-    if (all >= approvalsAtOnceMax) return tooMany(approvalsAtOnceMax, "requests");
-    if ((places.get(session) ?? 0) >= approvalsPerSessionMax)
+  function noPlace(session: SessionId): string | null {
+    const own = [...places].filter(({ asking }) => asking.session === session);
+    if (own.length >= approvalsPerSessionMax)
       return tooMany(approvalsPerSessionMax, "requests of this session");
-    return turn.count >= approvalsPerTurnMax ? tooOften(approvalsPerTurnMax) : null;
+    return places.size >= approvalsAtOnceMax ? tooMany(approvalsAtOnceMax, "requests") : null;
   }
 
-  async function asked(asking: Asking): Promise<Answered> {
-    const { until, turn } = asking;
-    const stdin = await asking.stdin(approvalStdinBytesMax, approvalStdinMsMax);
-    // Nobody was shown anything yet: there is nothing to settle.
-    if (until.aborted) return not(notRun({ decision: "void", reason: String(until.reason) }));
-    if (typeof stdin === "string") return not(stdinRefused[stdin]);
-    const entry = entryOf(asking, stdin);
-    const fingerprint = fingerprintOf(entry.shown);
-    if (turn.denied.has(fingerprint)) return not(deniedBefore);
-    turn.count++;
-    if (!(await recordAsked(deps, asking, entry.shown, stdin))) return not(notAsked);
-    const verdict = await show(entry);
-    if (verdict.decision === "approved") return { kind: "approved", approval: entry.shown.approval };
-    if (verdict.decision === "denied") turn.denied.add(fingerprint);
-    return not(notRun(verdict));
+  async function stdinOf({ stdin, turn }: Asking): Promise<Buffer | NotWhole> {
+    if (stdin === null) return Buffer.alloc(0);
+    const release = await turn.reading.take(null);
+    try {
+      return await stdin(approvalStdinBytesMax, approvalStdinMsMax);
+    } finally {
+      release?.();
+    }
   }
 
   function entryOf(asking: Asking, stdin: Buffer): Entry {
@@ -275,7 +292,7 @@ export function createApprovals(deps: ApprovalsDeps): AskedApprovals {
     ask,
     decide,
     pending: () => [...waiting.values()].map(({ shown }) => shown),
-    waiting: (session) => places.has(session),
+    waiting: (session) => [...waiting.values()].some(({ asking }) => asking.session === session),
     watch(onChange) {
       listeners.add(onChange);
       return () => listeners.delete(onChange);
@@ -285,6 +302,10 @@ export function createApprovals(deps: ApprovalsDeps): AskedApprovals {
 
 function not(sentence: string): Answered {
   return { kind: "not", sentence };
+}
+
+function refused(sentence: string): Answered {
+  return { kind: "refused", sentence };
 }
 
 function settledAnswer({ decision, by, at }: Verdict): DecideAnswer {

@@ -3,7 +3,7 @@ import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import type { Frozen, Mode } from "../../protocol/api.ts";
 import { Answering, type AnsweringDeps } from "./answering.ts";
-import type { AskedInTurn } from "./approvals.ts";
+import { nothingAsked, type AskedInTurn } from "./approvals.ts";
 import type { BrokerSession, Door } from "./broker.ts";
 import { Caller } from "./caller.ts";
 import { equal } from "./equal.ts";
@@ -24,7 +24,7 @@ export class OpenDoor implements Door {
   readonly socketPath: string;
   #inTurn = false;
   #mode: Mode;
-  #asked: AskedInTurn = { count: 0, denied: new Set() };
+  #asked: AskedInTurn = nothingAsked();
   /** Ended with the Turn, and by a freeze. */
   readonly #turn = new Hold();
   /** Ended when the mode becomes observe. */
@@ -67,7 +67,7 @@ export class OpenDoor implements Door {
 
   beginTurn(): void {
     this.#inTurn = true;
-    this.#asked = { count: 0, denied: new Set() };
+    this.#asked = nothingAsked();
     this.#answering.beginTurn();
   }
 

@@ -7,7 +7,7 @@ import { Pieces } from "./pieces.ts";
 import { Redacting } from "./redacting.ts";
 import type { Channel } from "./sink.ts";
 
-export type KeptStore = Pick<Store, "append" | "head" | "read" | "list" | "freeBytes">;
+type KeptStore = Pick<Store, "append" | "head" | "read" | "list" | "freeBytes">;
 
 export interface KeptDeps {
   readonly store: KeptStore;

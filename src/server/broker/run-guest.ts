@@ -31,7 +31,7 @@ export interface RunGuestDeps {
 }
 
 /** A command that runs longer is ended on its guest. */
-export const guestCommandMsMax = 20 * 60_000;
+const guestCommandMsMax = 20 * 60_000;
 
 /**
  * Runs one command on a guest, bytes both ways. It is ended on its guest when whoever asked has gone, when it has to stop and

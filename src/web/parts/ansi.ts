@@ -8,15 +8,13 @@ const colours = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "
 
 // CSI sequences (ECMA-48 5.4), OSC strings, and two-character escapes.
 // oxlint-disable-next-line no-control-regex
-const escapes = /\x1b\[([0-9;:?]*)[ -/]*([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]/g;
+const escapes = /\x1b\[([0-9;:?]*)[ -/]*([@-~])|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]/g;
 // Line ends and tabs stay; other control characters and those that turn the direction of text are shown as a mark.
 // oxlint-disable-next-line no-control-regex
 const invisible = /[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** One line of such text, where nothing may turn or hide what stands beside it. */
-export function plain(text: string): string {
-  return text.replace(escapes, "").replace(invisible, "\u00b7");
-}
+/** Stands where a carriage return had a line begin anew, so that nothing was taken away without a trace. */
+const overwritten = "\u2026";
 
 /** Text of a terminal as pieces with colours. What is neither colour nor bold is dropped: a log cannot move the cursor. */
 export function ansi(text: string): readonly Styled[] {
@@ -27,7 +25,7 @@ export function ansi(text: string): readonly Styled[] {
   const push = (raw: string) => {
     const shown = raw
       .replaceAll("\r\n", "\n")
-      .replace(/^.*\r(?=.)/gm, "")
+      .replace(/^(?:.*\r)+(?=.)/gm, overwritten)
       .replaceAll("\r", "")
       .replace(invisible, "\u00b7");
     if (shown !== "")

@@ -7,6 +7,9 @@ export interface Shown extends Piece {
   readonly foreign: boolean;
 }
 
+/** Lines and pieces; a text of more is drawn as one, as ⟨U+202E⟩: so many elements would hang the page. */
+export const partsMax = 4000;
+
 /** The lines of a text, each in pieces that may be shown as they are. A last line end opens no further line. */
 export function exactLines(text: string): readonly (readonly Shown[])[] {
   const lines: Shown[][] = [[]];

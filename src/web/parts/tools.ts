@@ -20,5 +20,8 @@ export function toolInput(input: unknown): string {
 const lineMax = 200;
 
 function oneLine(text: string): string {
-  return text.replaceAll(/\s+/g, " ").trim().slice(0, lineMax);
+  return text
+    .replaceAll(/[ \n\t]+/g, " ")
+    .trim()
+    .slice(0, lineMax);
 }

@@ -96,9 +96,9 @@ export function accountRunner(options: AccountOptions): Runner {
     const { node, main, bin } = installedAt(options.installed);
     const claude = options.executable === undefined ? [] : [options.executable];
     const script =
-      'for f in "$@"; do [ -r "$f" ] && [ -x "$f" ] || echo "$f"; done; [ -r "$0" ] || echo "$0"; [ -w . ] || pwd';
-    const args = [...as(who), "/bin/sh", "-c", script, main, node, bin, ...claude];
-    const seen = await run({ file: setpriv, args, env: {}, cwd: sessionsDir }, limits);
+      'for f in "$@"; do [ -r "$f" ] && [ -x "$f" ] || echo "$f"; done; [ -r "$0" ] || echo "$0"; [ -w "$1" ] || echo "$1"';
+    const args = [...as(who), "/bin/sh", "-c", script, main, sessionsDir, node, bin, ...claude];
+    const seen = await run({ file: setpriv, args, env: {}, cwd: "/" }, limits);
     const [first] = seen.stdout.split("\n");
     if (first) return `The agent cannot run as ${account}: that account cannot use ${first}. ${readableMend}`;
     if (seen.exit.kind === "exited" && seen.exit.code === 0) return null;
@@ -151,9 +151,9 @@ export function accountRunner(options: AccountOptions): Runner {
     });
     program = { running, who, remote };
     void running.exit.then(async () => {
-      program = undefined;
-      // Killed, it could not do so itself.
+      // Killed, it could not do so itself. Only then may another begin.
       await endAll(() => ofAccount(who.uid));
+      program = undefined;
     });
     return remote.problem();
   }

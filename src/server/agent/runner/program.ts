@@ -3,6 +3,7 @@ import { connect, type Server } from "node:net";
 import { dirname } from "node:path";
 import { makeRuntimeFolder } from "../../ssh/runtime-folder.ts";
 import { bubblewrapRunner } from "./bubblewrap.ts";
+import { namespacesHere } from "./namespaces.ts";
 import { bareRunner } from "./none.ts";
 import { endAll, ofAccount } from "./processes.ts";
 import type { Runner } from "./runner.ts";
@@ -51,6 +52,7 @@ export async function openRunnerProgram(options: ProgramOptions): Promise<Runner
       isolation,
       problem: problem ?? missing(executable),
       uid,
+      namespaces: namespacesHere(),
       sessionsDir,
       doorsDir: dirname(folder.path("x")),
       binDir,

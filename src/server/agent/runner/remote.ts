@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { connect, type Socket } from "node:net";
 import type { Isolation } from "../../../protocol/api.ts";
 import { inside } from "./fence.ts";
+import { reachesServer } from "./namespaces.ts";
 import { barePlaces } from "./none.ts";
 import { remoteCage } from "./remote-cage.ts";
 import type { Runner } from "./runner.ts";
@@ -88,23 +89,24 @@ const mend =
 const gone = (name: string) => `${name[0]?.toUpperCase()}${name.slice(1)} is gone.`;
 
 function saysOf(name: string) {
-  return (welcome: Welcome | undefined): Isolation => ({
-    kind: "runner",
-    says:
-      welcome === undefined
-        ? `The agent is to be run by ${name}, which does not answer now.`
-        : `The agent is run by ${name}, ${cageOf(welcome)} ${network}`,
-  });
+  return (welcome: Welcome | undefined): Isolation => {
+    if (welcome === undefined)
+      return { kind: "runner", says: `The agent is to be run by ${name}, which does not answer now.` };
+    if (welcome.isolation === "none" && reachesServer(welcome))
+      return { kind: "none", says: notConfined(name) };
+    return { kind: "runner", says: `The agent is run by ${name}, ${cageOf(welcome)} ${network}` };
+  };
 }
+
+const notConfined = (name: string) =>
+  `Not confined: ${name} has no cage, and its account on the same machine can read all that this server can, the key included. ` +
+  "Run it as another account, or in another container.";
 
 /** What a program of its own confines by itself. */
 export function cageOf({ isolation, uid }: Welcome): string {
-  if (isolation === "bubblewrap") return `as uid ${uid} there, each session in a bubblewrap cage of its own.`;
-  const own =
-    uid === process.getuid?.()
-      ? " That is this server's own uid: only another container keeps it from the key."
-      : "";
-  return `as uid ${uid} there and without a cage: it reaches what that account reaches there, and all sessions share it.${own}`;
+  return isolation === "bubblewrap"
+    ? `as uid ${uid} there, each session in a bubblewrap cage of its own.`
+    : `as uid ${uid} there and without a cage: it reaches what that account reaches there, and all sessions share it.`;
 }
 
 const network =

@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
@@ -11,6 +12,7 @@ import {
   encodeJson,
   frame,
   Frames,
+  trialSession,
   type Welcome,
   type WireExit,
   type WireOrder,
@@ -141,6 +143,8 @@ export function serveRunner(deps: {
     doors.get(order.cage)?.close();
     doors.delete(order.cage);
     cages.delete(order.cage);
+    if (order.session === trialSession)
+      rmSync(join(welcome.sessionsDir, trialSession), { recursive: true, force: true });
     if (cages.size === 0) onEmpty?.();
   }
 }

@@ -36,6 +36,8 @@ export const wireVersion = 1;
 /** Of stdin in one frame. */
 export const pieceBytesMax = 64 * 1024;
 export const knocked = Buffer.from([1]);
+/** Of a trial, as `doctor` makes it: what it has kept goes with its cage. */
+export const trialSession: Uuid = "00000000-0000-4000-8000-000000000000";
 
 const id = z.custom<Uuid>(isUuid);
 
@@ -45,6 +47,8 @@ const welcomeShape = z.object({
   /** null: agents can be started. */
   problem: z.string().nullable(),
   uid: z.number(),
+  /** What of the machine it sees (`namespacesHere`): in another container it is another. */
+  namespaces: z.object({ pid: z.string(), mnt: z.string() }),
   /** Where its Sessions keep their state, and where their doors are: of use where there is no cage. */
   sessionsDir: z.string(),
   doorsDir: z.string(),
