@@ -38,7 +38,12 @@ const server = createServer((request, response) => {
     return;
   }
   const tail = url.searchParams.get("tail");
-  const asked = { lastEventId: undefined, tail: tail === null ? undefined : Number(tail), watch: false };
+  const asked = {
+    lastEventId: undefined,
+    tail: tail === null ? undefined : Number(tail),
+    watch: false,
+    scope: "operate",
+  } as const;
   void streams.attach({ id: id as SessionId, live, mode }, asked, request, response);
 }).listen(0, "127.0.0.1", () => answer({ port: (server.address() as AddressInfo).port }));
 

@@ -146,7 +146,7 @@ export interface ModeNow {
   readonly back_to?: Mode;
 }
 
-/** One exact request that waits for an Operator: nothing in it is shortened or redacted, and nothing of it is stored. */
+/** One exact request that waits for an Operator: nothing of it is stored, and nothing in it is shortened or redacted for whoever may decide. */
 export interface PendingApproval {
   readonly approval: ApprovalId;
   readonly session_id: SessionId;
@@ -166,6 +166,8 @@ export interface PendingApproval {
   readonly asked_at: string;
   readonly expires_at: string;
   readonly why: string;
+  /** For whoever may only look: without what looks like a secret, and `stdin.text` is only its beginning. */
+  readonly redacted?: true;
 }
 
 /** POST /api/session/{id}/approvals/{a}: 409 when it is decided, void or expired, or when `sha256` is another request's. */

@@ -119,6 +119,7 @@ export async function startApp(options: {
         version: "0.0.0",
         notices: options.notices ?? [],
         targets: options.targets?.(power) ?? [],
+        now: now(),
       }) as unknown as Omit<ConsoleFacts, "actor">,
     targets: () => [],
     actions: new Map(),

@@ -109,6 +109,34 @@ test("who may only look sees what waits, and decides nothing", async () => {
   await turnEnded(phone);
 });
 
+test("who may only look is shown no secret of what waits, and of stdin what the record has", async () => {
+  const { newSession, prompt, attach, answer, ask } = await agentPath();
+  const id = await newSession();
+  const secret = `sk-ant-api03-${"a1B2".repeat(20)}`;
+  await prompt(id, `root@devvm cat; echo --password ${secret} < ${"long ".repeat(3_000)}${secret}`);
+  const looking = { authorization: `Bearer ${readToken}` };
+  const [desk, phone] = [await attach(id), await attach(id, looking)];
+  const [[exact], [redacted]] = [await waits(desk), await waits(phone)];
+  expect(exact).not.toHaveProperty("redacted");
+  expect([exact!.command, exact!.stdin.text]).toEqual([
+    `cat; echo --password ${secret}`,
+    `${"long ".repeat(3_000)}${secret}`,
+  ]);
+  expect(redacted).toEqual({
+    ...exact,
+    command: "cat; echo --password [redacted]",
+    stdin: { ...exact!.stdin, text: "long ".repeat(3_000).slice(0, 8 * 1024) },
+    redacted: true,
+  });
+  const asked = async (path: string) => JSON.parse((await ask("GET", path, undefined, looking)).text);
+  expect(await asked("/api/approvals")).toEqual([redacted]);
+  expect((await asked("/api/console")).now.approvals).toEqual([redacted]);
+  const desks = await ask("GET", "/api/console");
+  expect((desks.body["now"] as { approvals: unknown }).approvals).toEqual([exact]);
+  await answer(exact!, "deny");
+  await waits(phone, 0);
+});
+
 test("what has expired cannot be approved any more", async () => {
   const clock = handClock();
   const { newSession, prompt, attach, answer } = await agentPath({ broker: { clock } });

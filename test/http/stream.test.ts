@@ -44,6 +44,7 @@ async function rig(
       lastEventId: incoming.headers["last-event-id"]?.toString(),
       tail: url.searchParams.has("tail") ? Number(url.searchParams.get("tail")) : undefined,
       watch: url.searchParams.get("watch") === "1",
+      scope: "operate",
     };
     void streams.attach(session, asked, incoming, response);
   }).listen(0, "127.0.0.1");
@@ -105,7 +106,7 @@ test.each([
   ["a tail longer than the log", { tail: 50 }, 10, -1, false],
   ["a tail of nothing", { tail: 0 }, 10, 10, false],
 ] as const)("a replay asked for with %s begins where it should", (_, asked, head, after, isReset) => {
-  const start = startOf({ lastEventId: undefined, tail: undefined, watch: false, ...asked }, head);
+  const start = startOf({ lastEventId: undefined, tail: undefined, ...asked }, head);
   expect({ after: start.after, isReset: start.preamble.includes("event: reset") }).toEqual({
     after,
     isReset,

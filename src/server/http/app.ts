@@ -4,7 +4,7 @@ import { Hono } from "hono";
 import { compress } from "hono/compress";
 import type { ErrorBody } from "../../protocol/api.ts";
 import type { Audit } from "../audit/audit.ts";
-import type { Auth } from "../auth/auth.ts";
+import type { Actor, Auth } from "../auth/auth.ts";
 import { authRequest } from "../auth/request.ts";
 import type { Env } from "./env.ts";
 import type { Answer } from "./listen.ts";
@@ -61,8 +61,9 @@ export function createApp(deps: AppDeps): App {
   app.route("/api", loginRoutes(auth, audit));
 
   app.use("/api/*", async (c, next) => {
-    const actor = c.env.owner ?? admittedName(auth, c.env.incoming);
+    const { name: actor, scope } = ownerOf(c.env) ?? admitted(auth, c.env.incoming);
     c.set("actor", actor);
+    c.set("scope", scope);
     await next();
     if (c.req.method !== "GET" && c.req.method !== "HEAD") {
       // Not awaited: a hung disk must not hold the answer of a Verb back. A loss is reported by the audit itself.
@@ -110,8 +111,14 @@ export function createApp(deps: AppDeps): App {
   return { answer: answering({}), answerOwner: (owner) => answering({ owner }) };
 }
 
-function admittedName(auth: Auth, incoming: IncomingMessage): string {
-  const admitted = auth.admit(authRequest(incoming));
-  if (admitted.kind === "refused") throw new Refusal(admitted.status, admitted.detail, admitted.headers);
-  return admitted.name;
+type Admitted = Pick<Actor, "name" | "scope">;
+
+function ownerOf({ owner }: Env["Bindings"]): Admitted | null {
+  return owner === undefined ? null : { name: owner, scope: "operate" };
+}
+
+function admitted(auth: Auth, incoming: IncomingMessage): Admitted {
+  const answer = auth.admit(authRequest(incoming));
+  if (answer.kind === "refused") throw new Refusal(answer.status, answer.detail, answer.headers);
+  return answer;
 }

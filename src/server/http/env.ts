@@ -1,4 +1,5 @@
 import type { HttpBindings } from "@hono/node-server";
+import type { Scope } from "../config/config.ts";
 
 /** What every route finds: Node's own request and response, and who asks. */
 export interface Env {
@@ -9,6 +10,7 @@ export interface Env {
   readonly Variables: {
     /** The name of whoever was admitted. */
     readonly actor: string;
+    readonly scope: Scope;
     /** Of what was asked, for its audit entry. */
     audited: unknown;
   };

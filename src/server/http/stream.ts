@@ -5,8 +5,10 @@ import { decodeLastEventId } from "../../protocol/decode.ts";
 import type { SessionId } from "../../protocol/ids.ts";
 import type { TargetStatus } from "../../protocol/targets.ts";
 import type { Clock } from "../clock.ts";
+import type { Scope } from "../config/config.ts";
 import { sessionStream, type Session } from "../sessions/session.ts";
 import type { Store } from "../store/store.ts";
+import { consoleFor } from "./for-scope.ts";
 import { Follower, named, type FollowStart } from "./follow.ts";
 
 export interface StreamDeps {
@@ -33,13 +35,15 @@ export interface AttachRequest {
   readonly lastEventId: string | undefined;
   readonly tail: number | undefined;
   readonly watch: boolean;
+  /** What whoever watches may be shown. */
+  readonly scope: Scope;
 }
 
 /** All attached clients, and one watch on the store per Session however many they are. */
 export class Streams {
   readonly #deps: StreamDeps;
   readonly #rooms = new Map<SessionId, Room>();
-  readonly #watching = new Set<Follower>();
+  readonly #watching = new Map<Follower, Scope>();
   readonly #stopKeepalive: () => void;
   #count = 0;
 
@@ -77,25 +81,26 @@ export class Streams {
     this.#roomOf(session).followers.add(follower);
     follower.show("mode", named("mode", session.mode.now()));
     if (asked.watch) {
-      this.#watching.add(follower);
+      this.#watching.set(follower, asked.scope);
       follower.show("targets", named("targets", this.#deps.targets()));
-      follower.show("console", named("console", this.#deps.console()));
+      follower.show("console", named("console", consoleFor(asked.scope, this.#deps.console())));
     }
     return true;
   }
 
   targetsChanged(targets: readonly TargetStatus[]): void {
-    this.#show("targets", targets);
+    this.#show("targets", () => targets);
   }
 
   operationChanged(news: OperationNews): void {
     const frame = named("operation", news);
-    for (const follower of this.#watching) follower.send(frame);
+    for (const follower of this.#watching.keys()) follower.send(frame);
   }
 
   /** What concerns every Session has changed: Approvals that wait, the freeze, the model. */
   consoleChanged(): void {
-    this.#show("console", this.#deps.console());
+    const now = this.#deps.console();
+    this.#show("console", (scope) => consoleFor(scope, now));
   }
 
   /** Ends every stream; the clients reconnect after `retry`. */
@@ -106,10 +111,14 @@ export class Streams {
     }
   }
 
-  /** One string for all of them. */
-  #show(name: string, data: unknown): void {
-    const frame = named(name, data);
-    for (const follower of this.#watching) follower.show(name, frame);
+  /** One string for all who may be shown the same. */
+  #show(name: string, dataFor: (scope: Scope) => unknown): void {
+    const frames = new Map<Scope, string>();
+    for (const [follower, scope] of this.#watching) {
+      const frame = frames.get(scope) ?? named(name, dataFor(scope));
+      frames.set(scope, frame);
+      follower.show(name, frame);
+    }
   }
 
   #roomOf(session: Followed): Room {
@@ -174,7 +183,10 @@ class Room {
 }
 
 /** Where a replay begins: an id wins over `tail`; an id beyond the head (a restored store) means all of it, told. */
-export function startOf({ lastEventId, tail }: AttachRequest, head: number): FollowStart {
+export function startOf(
+  { lastEventId, tail }: Pick<AttachRequest, "lastEventId" | "tail">,
+  head: number,
+): FollowStart {
   const retry = `retry: ${retryMs}\n\n`;
   if (lastEventId !== undefined) {
     const after = decodeLastEventId(lastEventId);

@@ -7,6 +7,7 @@ import type { Sessions } from "../../sessions/sessions.ts";
 import { jsonBody } from "../body.ts";
 import type { Env } from "../env.ts";
 import { findSession } from "../find-session.ts";
+import { approvalsFor } from "../for-scope.ts";
 import { Refusal } from "../refusal.ts";
 import { approvalBody } from "../requests.ts";
 
@@ -20,7 +21,9 @@ export interface ApprovalRoutesDeps {
 export function approvalRoutes({ sessions, pendingApprovals, approvals }: ApprovalRoutesDeps): Hono<Env> {
   const routes = new Hono<Env>();
 
-  routes.get("/approvals", (c) => c.json<readonly PendingApproval[]>(pendingApprovals()));
+  routes.get("/approvals", (c) =>
+    c.json<readonly PendingApproval[]>(approvalsFor(c.var.scope, pendingApprovals())),
+  );
 
   routes.post("/session/:id/approvals/:approval", async (c) => {
     const session = await findSession(sessions, c);

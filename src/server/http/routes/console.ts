@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import type { ConsoleFacts } from "../../../protocol/api.ts";
 import type { TargetStatus } from "../../../protocol/targets.ts";
 import type { Env } from "../env.ts";
+import { consoleFor } from "../for-scope.ts";
 import { Refusal } from "../refusal.ts";
 
 export interface ConsoleRoutesDeps {
@@ -15,7 +16,11 @@ export interface ConsoleRoutesDeps {
 export function consoleRoutes({ facts, targets, actions }: ConsoleRoutesDeps): Hono<Env> {
   const routes = new Hono<Env>();
 
-  routes.get("/console", (c) => c.json<ConsoleFacts>({ ...facts(), actor: c.var.actor }));
+  routes.get("/console", (c) => {
+    const { now, ...others } = facts();
+    const { actor, scope } = c.var;
+    return c.json<ConsoleFacts>({ ...others, now: consoleFor(scope, now), actor });
+  });
   routes.get("/targets", (c) => c.json<readonly TargetStatus[]>(targets()));
 
   routes.post("/demo/:action", async (c) => {

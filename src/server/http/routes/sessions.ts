@@ -121,6 +121,7 @@ export function sessionRoutes({ sessions, streams, store }: SessionRoutesDeps): 
         lastEventId: c.req.header("last-event-id") ?? c.req.query("last_event_id"),
         tail: tail !== undefined && /^\d{1,9}$/.test(tail) ? Number(tail) : undefined,
         watch: c.req.query("watch") === "1",
+        scope: c.var.scope,
       },
       c.env.incoming,
       c.env.outgoing,
