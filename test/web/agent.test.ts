@@ -111,6 +111,34 @@ test("what ran is shown whole: no character of a command can hide another", asyn
   await opened("what was asked").getByText("⟨U+001B⟩]'; rm -rf /srv/data").waitFor();
 });
 
+test.each([
+  ["runner", "A program of its own"],
+  ["account", "Another account"],
+  ["bubblewrap", "Confined: bubblewrap"],
+] as const)("a confinement of kind %s is headed by what it is", async (kind, heading) => {
+  const says = "What holds is said here.";
+  const { page } = await openConnected(
+    (server) => (server.facts = { ...server.facts, isolation: { kind, says } }),
+  );
+  await page.getByRole("button", { name: /supervised/ }).click();
+  const sheet = page.getByRole("region", { name: "Confinement" });
+  await sheet.getByText(says).waitFor();
+  expect(await sheet.getByRole("heading").textContent()).toBe(heading);
+});
+
+test("of a command that was ended from here no more is said than what was seen", async () => {
+  const reason = "Stopped: nothing that can be recognised as its own is left there.";
+  const { page, server, session } = await openConnected();
+  const did = { kind: "exec", n: 0, target: "devvm", account: "root", command: "sleep 9" } as const;
+  server.append(session, { ...did, phase: "started" });
+  const end = { kind: "ended", reason } as const;
+  server.append(session, { ...did, phase: "settled", end, duration_ms: 9000, bytes: 0, excerpt: "" });
+  await page.getByText("root@devvm sleep 9").click();
+  const said = page.getByText(reason);
+  await said.waitFor();
+  expect((await said.textContent())!.trim().replaceAll(/\s+/g, " ")).toBe(`${reason} 0 B of output.`);
+});
+
 test("when the model is gone a preset runs its Runbook, says so, and starts it once", async () => {
   const { page, server, session } = await openConnected(withRunbooks);
   server.setNow(gone());

@@ -150,6 +150,24 @@ test.each(["\u202e\u200b", "a\u200b", "\n", "\u043ea", "x"])(
   },
 );
 
+test("why it is asked is shown with what could deceive named, and never longer than a few lines", async () => {
+  const { page, server, session } = await openConnected();
+  server.askApproval(aRequest(session, 1, { why: `It runs \u202etxt.exe. ${"y".repeat(5000)}` }));
+  const told = /^It runs ⟨U\+202E⟩txt\.exe\. y{100,480}…\s*$/;
+  await dialogOf(page).getByText(told).waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByText(told).waitFor();
+});
+
+test("to whom may only look a request is shown without what looks like a secret, and without an answer", async () => {
+  const { page, server, session } = await openConnected();
+  const redacted = { redacted: true as const };
+  server.askApproval({ ...aRequest(session, 1, { command: "PASSWORD=[redacted] backup" }), ...redacted });
+  await dialogOf(page).getByText("You may look, not decide: what looks like a secret is left out.").waitFor();
+  expect(await approve(page).or(deny(page)).count()).toBe(0);
+  expect(await page.getByText("What you answer is exactly this").count()).toBe(0);
+});
+
 test("answered by somebody else meanwhile, it says what became of it", async () => {
   const { page, server, asked } = await openAsked();
   await page.locator("button.approve:enabled").waitFor();

@@ -1,10 +1,20 @@
 import type { ApprovalDecided } from "../../protocol/events.ts";
+import { visibleText } from "../../protocol/visible.ts";
 import type { Tone } from "./words.ts";
 
 interface Said {
   readonly tone: Tone;
   readonly headline: string;
   readonly detail: string;
+}
+
+/** Of a longer reason the beginning is shown. UTF-16 units; the Broker's own sentences are far shorter. */
+const whyMax = 500;
+
+/** Why it is asked, in which parts may come from a machine. */
+export function whyWords(why: string): string {
+  const whole = visibleText(why.slice(0, whyMax + 1));
+  return whole.length > whyMax ? `${whole.slice(0, whyMax - 1)}…` : whole;
 }
 
 /** How a request was decided, in words. Only an approved one runs. */

@@ -1,4 +1,4 @@
-import type { Mode, ModeNow } from "../../protocol/api.ts";
+import type { Isolation, Mode, ModeNow } from "../../protocol/api.ts";
 import { span } from "./words.ts";
 
 /** What a mode lets the agent do, in one sentence each. */
@@ -8,6 +8,14 @@ export const modeSays: Readonly<Record<Mode, string>> = {
     "It looks freely with the account that owns nothing. Every privileged command and every verb that touches the machine waits for your yes.",
   autonomous:
     "It acts as the privileged account by itself. Verbs run too: at most two an hour and machine, then it asks.",
+};
+
+/** Where the agent runs, as a heading. Only a cage that we build ourselves is called one; what holds else is for `says`. */
+export const isolationWords: Readonly<Record<Isolation["kind"], string>> = {
+  none: "Not confined",
+  bubblewrap: "Confined: bubblewrap",
+  account: "Another account",
+  runner: "A program of its own",
 };
 
 /** How much is left of a grant: "12 min"; empty where there is no end. */
