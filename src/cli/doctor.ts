@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { parseArgs } from "node:util";
+import { visibleText } from "../protocol/visible.ts";
 import type { Config } from "../server/config/config.ts";
 import { readConfig } from "../server/config/read.ts";
 import { checkAgent } from "./doctor/agent.ts";
@@ -10,7 +11,6 @@ import { checkData } from "./doctor/data.ts";
 import { checkMachines } from "./doctor/machines.ts";
 import { checkModel } from "./doctor/model.ts";
 import { checkServer } from "./doctor/server.ts";
-import { printable } from "./human-lines.ts";
 
 /** Checks every part for real, tells each as it is seen, and changes nothing. 0 when there is no problem. */
 export async function runDoctor(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
@@ -72,7 +72,7 @@ function wantsJson(args: readonly string[]): boolean | null {
 
 function line({ part, state, says, mend }: Check): string {
   const whole = mend === undefined ? says : `${says}. ${mend}`;
-  return printable(`${state.padEnd(8)} ${part}: ${whole.replaceAll("\n", " ")}`);
+  return visibleText(`${state.padEnd(8)} ${part}: ${whole.replaceAll("\n", " ")}`);
 }
 
 function closing(problems: number): string {

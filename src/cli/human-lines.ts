@@ -1,3 +1,4 @@
+import { visibleText } from "../protocol/visible.ts";
 import { humanLines } from "../protocol/words.ts";
 
 /** Prints output as it comes, without the lines for machines: a line is held until its end shows which it is. */
@@ -14,16 +15,11 @@ export class HumanLines {
     const whole = all.lastIndexOf("\n") + 1;
     this.#begun = all.slice(whole);
     const shown = humanLines(all.slice(0, whole));
-    if (shown !== "") this.#print(printable(shown));
+    if (shown !== "") this.#print(visibleText(shown));
   }
 
   /** What came without a line's end. */
   end(): void {
     if (this.#begun !== "") this.add("\n");
   }
-}
-
-/** Without what a terminal obeys: the text is the hypervisor's, or whoever stands in between. */
-export function printable(text: string): string {
-  return text.replaceAll(/(?![\n\t])\p{Cc}/gu, "?");
 }

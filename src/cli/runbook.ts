@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { visibleText } from "../protocol/visible.ts";
 import { systemClock } from "../server/clock.ts";
 import type { Config } from "../server/config/config.ts";
 import { readConfig } from "../server/config/read.ts";
@@ -10,7 +11,6 @@ import { killAll } from "../server/process/start.ts";
 import { loadRunbooks, type RunbookOutcome, type Runbooks } from "../server/runbooks/runbooks.ts";
 import { Refused } from "./by-server.ts";
 import { controlPaths, NobodyThere } from "./control.ts";
-import { printable } from "./human-lines.ts";
 import { runOnServer } from "./runbook-by-server.ts";
 import { askingOverSsh } from "./runbook-by-ssh.ts";
 
@@ -32,8 +32,8 @@ export interface RunbookAsking {
   readonly key: string;
 }
 
-const say = (sentence: string) => void process.stderr.write(`${printable(sentence)}\n`);
-const tell = (line: string) => void process.stdout.write(`${printable(line)}\n`);
+const say = (sentence: string) => void process.stderr.write(`${visibleText(sentence)}\n`);
+const tell = (line: string) => void process.stdout.write(`${visibleText(line)}\n`);
 
 const usage = "breakglass runbook [NAME] [--target NAME] [--json]";
 /** Ours, beside the sources. */

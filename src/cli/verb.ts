@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import type { Operation } from "../protocol/api.ts";
 import { parseVerb, verbNames, verbs } from "../protocol/verbs.ts";
 import { outcomeWords } from "../protocol/words.ts";
+import { visibleText } from "../protocol/visible.ts";
 import type { Config } from "../server/config/config.ts";
 import { readConfig } from "../server/config/read.ts";
 import { endIfStuck } from "../server/process/end-if-stuck.ts";
@@ -11,7 +12,7 @@ import { killAll } from "../server/process/start.ts";
 import { askOverSsh } from "./by-ssh.ts";
 import { askServer, Refused, type Asking } from "./by-server.ts";
 import { controlPaths, NobodyThere } from "./control.ts";
-import { HumanLines, printable } from "./human-lines.ts";
+import { HumanLines } from "./human-lines.ts";
 
 /** What a script sees. The hypervisor's own codes (2 to 9, 75) pass through; 0 is given for nothing but done. */
 const exitCodes = {
@@ -27,7 +28,7 @@ const exitCodes = {
   interrupted: 130,
 } as const;
 
-const say = (sentence: string) => void process.stderr.write(`${printable(sentence)}\n`);
+const say = (sentence: string) => void process.stderr.write(`${visibleText(sentence)}\n`);
 
 /** `breakglass verb <verb> [--target t] [--json]`: answers the exit code. */
 export async function runVerb(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
