@@ -184,6 +184,54 @@ test("in autonomous mode agents have two verbs within an hour, and for more an o
   await cycle();
 });
 
+test("the share is asked for again right before a verb is sent", async () => {
+  stage.mode = "autonomous";
+  stage.door.modeChanged();
+  stage.recordFault = async (event) => {
+    if (event.kind !== "operation" || event.phase !== "requested") return;
+    // Meanwhile another session's agent has had both.
+    for (let n = 0; n < 2; n++) {
+      const other = stage.power.runAndWait("devvm", "cycle", "agent");
+      (await stage.hypervisor.next()).answer({ stdout: saw("running") });
+      await other;
+    }
+  };
+  expect(await shim(stage.door, ["pve", "cycle"])).toMatchObject({
+    code: 255,
+    stderr: expect.stringContaining("Agents have used 2 verbs on devvm within the hour. Ask again"),
+  });
+  expect(stage.power.history("devvm").length).toBe(2);
+});
+
+test("while it is not known what agents have used, an operator is asked", async () => {
+  await stage.close();
+  stage = await brokerStage({ clock, recovered: false });
+  stage.mode = "autonomous";
+  stage.door.modeChanged();
+  const ran = shim(stage.door, ["pve", "cycle"]);
+  const asked = await stage.asked();
+  expect(asked.why).toContain("could not be read from the record");
+  await stage.decide(asked, "deny");
+  expect((await ran).code).toBe(255);
+});
+
+test("agents gather forensics twenty times within an hour, and no more", async () => {
+  for (let n = 0; n < 20; n++) {
+    const gathered = stage.power.runAndWait("devvm", "forensics", "agent");
+    (await stage.hypervisor.next()).answer({ stdout: "seen\n" });
+    await gathered;
+  }
+  expect(await shim(stage.door, ["pve", "forensics"])).toMatchObject({
+    code: 255,
+    stderr: expect.stringContaining("20 times within the hour"),
+  });
+  expect(stage.hypervisor.calls).toEqual([]);
+  clock.advance(3_600_000);
+  const ran = shim(stage.door, ["pve", "forensics"]);
+  (await stage.hypervisor.next()).answer({ stdout: "seen\n" });
+  await ran;
+});
+
 test("what autonomous mode allowed is not sent once the mode is another", async () => {
   const mark = join(stage.dir, "mark");
   const backToSupervised = (phase: string) => (event: { readonly phase?: string }) => {

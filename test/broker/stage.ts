@@ -57,6 +57,8 @@ export async function brokerStage(
     readonly unprivileged?: boolean;
     readonly runtimeName?: string;
     readonly clock?: Clock;
+    /** False: what was before the start has not been read. */
+    readonly recovered?: boolean;
     /** What the store does otherwise. */
     readonly store?: (files: Store) => Partial<Store>;
     /** Of sshd_config. */
@@ -89,6 +91,7 @@ export async function brokerStage(
   ];
   const clock = options.clock ?? systemClock;
   const { power, hypervisor } = powerStage({ clock });
+  if (options.recovered !== false) await power.recover();
   const files = await openFiles({ directory: join(dir, "store") });
   const late = lateStore("The store is not open yet.");
   late.open(files);

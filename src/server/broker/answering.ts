@@ -12,7 +12,7 @@ import { runFixed, type FixedAnswer, type FixedAsk } from "./fixed.ts";
 import type { Freeze } from "./freeze.ts";
 import { readStatus } from "./read-status.ts";
 import { runGuest } from "./run-guest.ts";
-import { busyNow, lastSeen, overShare, runVerb, type VerbEnd } from "./run-verb.ts";
+import { busyNow, lastSeen, overForensics, overShare, runVerb, type VerbEnd } from "./run-verb.ts";
 
 export interface AnsweringDeps extends BrokerDeps {
   readonly approvals: AskedApprovals;
@@ -105,6 +105,7 @@ export class Answering {
       targets,
       standing,
       overShare: (target) => overShare(power, clock, target),
+      overForensics: (target) => overForensics(power, clock, target),
     });
   }
 
@@ -208,10 +209,14 @@ export class Answering {
 
   /** Never rejects. */
   async #verb(caller: Caller, holds: Holds, act: PowerAct, { until, approved }: Leave): Promise<void> {
-    const { power, newId, log } = this.#deps;
+    const { power, clock, newId, log } = this.#deps;
     const forbidden = () => {
       holds.lookAgain();
-      return until.aborted ? String(until.reason) : null;
+      if (until.aborted) return String(until.reason);
+      if (act.verb === "forensics") return overForensics(power, clock, act.target);
+      if (approved !== undefined) return null;
+      const used = overShare(power, clock, act.target);
+      return used && `${used} Ask again: an operator is asked then.`;
     };
     const record = (event: OperationRequested | OperationSettled) =>
       this.#execs.inTime(this.#session.record(event));

@@ -51,6 +51,8 @@ export interface DecideDeps {
   readonly standing: (target: string, alias: string) => Promise<Standing>;
   /** One sentence when agents have used up their share of mutating Verbs on the Target. */
   readonly overShare: (target: string) => string | null;
+  /** The same of forensics. */
+  readonly overForensics: (target: string) => string | null;
 }
 
 type Refused = (sentence: string) => Decision;
@@ -122,7 +124,7 @@ function power(
   { name, power }: BrokerTarget,
   command: string,
   mode: Mode,
-  { overShare }: DecideDeps,
+  { overShare, overForensics }: DecideDeps,
   refused: Refused,
 ): Decision {
   if (!power) return refused(`no hypervisor is configured for ${name}, so that no verb can be sent.`);
@@ -130,7 +132,10 @@ function power(
   if (verb === undefined)
     return refused(`the hypervisor answers nothing but the verbs ${verbNames.join(", ")}, one at a time.`);
   const act: Act = { kind: "power", target: name, verb };
-  if (!verbs[verb].mutating) return { kind: "run", act, by: "every mode" };
+  if (!verbs[verb].mutating) {
+    const used = verb === "forensics" ? overForensics(name) : null;
+    return used === null ? { kind: "run", act, by: "every mode" } : refused(used);
+  }
   switch (mode) {
     case "observe":
       return refused(

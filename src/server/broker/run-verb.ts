@@ -12,18 +12,32 @@ import type { Caller } from "./caller.ts";
 const agentActor = "agent";
 /** Mutating Verbs of agents per Target within an hour; for one more an Operator is asked. */
 const agentVerbsPerHourMax = 2;
+/** Of agents per Target within an hour; one more is refused: they would push mutating Verbs out of what the power room knows. */
+const agentForensicsPerHourMax = 20;
 const hourMs = 3_600_000;
 
-/** A sentence when agents have used up their share; the record tells, so that a restart gives no new one. */
+/**
+ * A sentence when agents have used up their share of mutating Verbs; the record tells, so that a restart gives no new one, and
+ * where it does not tell none is left.
+ */
 export function overShare(power: Power, clock: Clock, target: string): string | null {
+  if (!power.remembers())
+    return `How many verbs agents have used on ${target} within the hour could not be read from the record.`;
+  const used = usedBy(power, clock, target, (verb) => verbs[verb].mutating);
+  return used < agentVerbsPerHourMax ? null : `Agents have used ${used} verbs on ${target} within the hour.`;
+}
+
+/** The same of forensics, which nobody is asked about. */
+export function overForensics(power: Power, clock: Clock, target: string): string | null {
+  if (usedBy(power, clock, target, (verb) => verb === "forensics") < agentForensicsPerHourMax) return null;
+  return `agents have gathered forensics of ${target} ${agentForensicsPerHourMax} times within the hour, which is as often as they may. Nothing was sent: read what was gathered, or use status.`;
+}
+
+function usedBy(power: Power, clock: Clock, target: string, counts: (verb: Verb) => boolean): number {
   const since = new Date(clock.now().getTime() - hourMs).toISOString();
-  const used = power
+  return power
     .history(target, Number.POSITIVE_INFINITY)
-    .filter(
-      (each) => each.by === agentActor && verbs[each.verb].mutating && each.requested_at > since,
-    ).length;
-  if (used < agentVerbsPerHourMax) return null;
-  return `Agents have used ${used} verbs on ${target} within the hour.`;
+    .filter((each) => each.by === agentActor && counts(each.verb) && each.requested_at > since).length;
 }
 
 export interface VerbEnd {

@@ -38,6 +38,8 @@ export interface Power {
   current(target: string): Operation | null;
   /** The newest mutating Operation that does not hold the Target (any more). Without an outcome it is not known yet. */
   last(target: string): Operation | null;
+  /** All that was before the start has been read; until then, and where it cannot be, history may lack something. */
+  remembers(): boolean;
   /** Newest first, without output. */
   history(target: string, limit?: number): readonly Operation[];
   /**
@@ -116,6 +118,7 @@ export function createPower(deps: PowerDeps): Power {
   const sharedStatus = new Map<string, Promise<HostReport>>();
   let entries = new Map<OperationId, Entry>();
   let closed = false;
+  let remembers = false;
 
   async function submit({ target, verb, key, by, after }: Submission): Promise<Submitted> {
     const hypervisor = targets.get(target);
@@ -383,6 +386,7 @@ export function createPower(deps: PowerDeps): Power {
       if (operation.outcome !== undefined) entry.settled.resolve(operation);
     }
     entries = new Map([...before, ...entries]);
+    remembers = missing === null;
     const open = [...before.values()].filter(({ operation }) => operation.outcome === undefined);
     if (missing === null) await Promise.all(open.map((entry) => leftOpen(entry)));
     // How it ended may be on record where it could not be read: nothing is written over that.
@@ -415,6 +419,7 @@ export function createPower(deps: PowerDeps): Power {
     get,
     screen,
     recover,
+    remembers: () => remembers,
     runAndWait: (target, verb, by) =>
       verbAnswer({ submit, status, entryOf: (id) => entries.get(id), newId }, { target, verb, by }),
     current: (target) => currents.get(target)?.operation ?? null,
