@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { delimiter, dirname } from "node:path";
 import type { SessionId } from "../../../protocol/ids.ts";
 import { start } from "../../process/start.ts";
@@ -67,11 +68,13 @@ export function barePlaces(
 }
 
 function bareCage(order: Order, cwd: string, keeper: Keeper): Cage {
-  const tag = `BG_SESSION=${order.session}`;
+  // Of this cage and no later one of its Session, which may begin while the last looks are taken.
+  const cage = randomUUID();
+  const tag = `BG_CAGE=${cage}`;
   const running = start({
     file: order.executable,
     args: order.args,
-    env: { ...order.env, BG_SESSION: order.session, ...keeper.mark },
+    env: { ...order.env, BG_CAGE: cage, ...keeper.mark },
     cwd,
     stdin: "pipe",
   });

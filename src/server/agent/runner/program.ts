@@ -41,12 +41,12 @@ export async function openRunnerProgram(options: ProgramOptions): Promise<Runner
   let keeper: number | undefined;
   const { runner, isolation, problem } = await choose(options, (pid) => (keeper = pid));
   mkdirSync(sessionsDir, { recursive: true, mode: 0o700 });
-  const clearAccount = () =>
-    options.ownAccount ? endAll(() => ofAccount(uid).filter((pid) => pid !== keeper)) : Promise.resolve(true);
+  const leftover = () => (options.ownAccount ? ofAccount(uid).filter((pid) => pid !== keeper) : []);
   const served = serveRunner({
     runner,
     log,
-    onEmpty: () => void clearAccount(),
+    // Looked at each time: an agent may begin while the last of another is cleared away.
+    onEmpty: () => void endAll(() => (served.empty() ? leftover() : [])),
     welcome: {
       version: wireVersion,
       isolation,
@@ -70,7 +70,7 @@ export async function openRunnerProgram(options: ProgramOptions): Promise<Runner
     async close() {
       await served.close();
       await runner.close();
-      await clearAccount();
+      await endAll(leftover);
       folder.remove();
     },
   };

@@ -27,6 +27,8 @@ const firstFrameMsMax = 10_000;
 
 export interface ServedRunner {
   readonly server: Server;
+  /** No agent lives, and none begins. */
+  empty(): boolean;
   /** Ends every cage, then the listening. */
   close(): Promise<void>;
 }
@@ -52,6 +54,7 @@ export function serveRunner(deps: {
   server.maxConnections = connectionsMax;
   return {
     server,
+    empty: () => cages.size === 0,
     async close() {
       server.close();
       for (const line of lines) line.destroy();
