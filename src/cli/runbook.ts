@@ -71,7 +71,7 @@ export async function runRunbook(args: readonly string[], env: NodeJS.ProcessEnv
       say(
         error instanceof Refused
           ? message
-          : `${asking.name} broke off (${message}). Nothing was changed; ask again.`,
+          : `${asking.name} broke off (${message}). ${runbooks.isOurs(asking.name) ? "Nothing was changed; ask again." : "It is from your configuration, not checked to be read-only: look what it has done before you ask again."}`,
       );
     return exitCodes.notKnown;
   }

@@ -122,3 +122,7 @@ test.each([
 ])("the condition %j is refused", (wrong) => {
   expect(() => parseCondition(wrong)).toThrow();
 });
+
+test("repetitions of nothing are counted too, before they hold up the start", () => {
+  expect(() => parsePattern("(?:(?:(?:(?:){100}){100}){100}){100}")).toThrow("too large");
+});

@@ -257,3 +257,19 @@ test.each(["docs/runbooks.md", "docs/configuration.md"])("the example in %s is o
   expect(problems).toEqual([]);
   expect(runbooks.list()).toHaveLength(7);
 });
+
+test("a runbook of the configuration, and one of ours with a step of it, say that nobody checked them", async () => {
+  const says = "This is from your configuration, not checked to be read-only.";
+  // Of ours those that use other steps of this one are left out.
+  const { runbooks: mine } = await loadRunbooks({
+    folder: "runbooks",
+    further: [oneStep({}), { name: "disk", title: "Disk", steps: [{ name: "space", run: "rm -rf /none" }] }],
+    clock: systemClock,
+  });
+  const about = (name: string) => mine.list().find((each) => each.name === name)?.about;
+  for (const name of ["mine", "disk", "services"])
+    expect([about(name)?.endsWith(says), mine.isOurs(name)]).toEqual([true, false]);
+  expect([about("memory")?.includes(says), mine.isOurs("memory")]).toEqual([false, true]);
+  const { summary } = await run(mine, "mine", async () => exited("fine"));
+  expect(summary).toContain(says);
+});

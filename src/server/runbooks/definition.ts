@@ -5,6 +5,8 @@ import type { Pattern } from "./pattern.ts";
 
 /** A Runbook as it is run: read, checked, its steps resolved. How one is written: docs/runbooks.md. */
 export interface Definition extends RunbookBrief {
+  /** No step of it comes from the configuration. */
+  readonly ours: boolean;
   readonly steps: readonly Step[];
   /** The next step when nothing was found. */
   readonly otherwise: string;

@@ -31,6 +31,8 @@ export interface UnitSet {
 const patternCharsMax = 500;
 /** What a pattern comes to with its repetitions written out; one that comes to more is refused. */
 const instructionsMax = 1_000;
+/** Parts compiled, also those that come to no instruction; a pattern with more is refused, before it holds up the start. */
+const compileStepsMax = 10_000;
 /** The highest number in `{…}`. */
 const repetitionsMax = 100;
 
@@ -45,9 +47,14 @@ export function parsePattern(text: string): Pattern {
   const parser = new Parser(text);
   const tree = parser.whole();
   const program: Instruction[] = [];
-  compile(tree, program);
+  compile(tree, program, { left: compileStepsMax });
   add(program, { op: "match" });
   return { program, groups: parser.groups, needed: neededBy(tree) };
+}
+
+/** Counted down over a whole pattern. */
+interface Steps {
+  left: number;
 }
 
 type Tree =
@@ -233,56 +240,58 @@ const classes: Readonly<Record<string, UnitSet["ranges"]>> = {
   s: [range("\t", "\r"), range(" ", " "), range("\u00a0", "\u00a0")],
 };
 
-function compile(tree: Tree, program: Instruction[]): void {
+function compile(tree: Tree, program: Instruction[], steps: Steps): void {
+  if (steps.left-- === 0) throw new PatternProblem(tooLarge);
   switch (tree.kind) {
     case "unit":
       return add(program, { op: "unit", set: tree.set });
     case "assert":
       return add(program, { op: "assert", what: tree.what });
     case "sequence":
-      for (const part of tree.parts) compile(part, program);
+      for (const part of tree.parts) compile(part, program, steps);
       return;
     case "group":
       add(program, { op: "save", slot: 2 * tree.slot });
-      compile(tree.part, program);
+      compile(tree.part, program, steps);
       return add(program, { op: "save", slot: 2 * tree.slot + 1 });
     case "either":
-      return compileEither(tree.options, program);
+      return compileEither(tree.options, program, steps);
     case "repeat":
-      return compileRepeat(tree, program);
+      return compileRepeat(tree, program, steps);
   }
 }
 
-function compileEither(options: readonly Tree[], program: Instruction[]): void {
+function compileEither(options: readonly Tree[], program: Instruction[], steps: Steps): void {
   const [first, ...rest] = options;
   if (first === undefined) return;
-  if (rest.length === 0) return compile(first, program);
+  if (rest.length === 0) return compile(first, program, steps);
   const split = { op: "split" as const, first: program.length + 1, second: 0 };
   add(program, split);
-  compile(first, program);
+  compile(first, program, steps);
   const jump = { op: "jump" as const, to: 0 };
   add(program, jump);
   split.second = program.length;
-  compileEither(rest, program);
+  compileEither(rest, program, steps);
   jump.to = program.length;
 }
 
 function compileRepeat(
   { part, min, max, lazy }: Extract<Tree, { kind: "repeat" }>,
   program: Instruction[],
+  steps: Steps,
 ): void {
-  for (let n = 0; n < min; n++) compile(part, program);
+  for (let n = 0; n < min; n++) compile(part, program, steps);
   if (max === Infinity) {
     const loop = program.length;
     const leave = splitHere(program, lazy);
-    compile(part, program);
+    compile(part, program, steps);
     add(program, { op: "jump", to: loop });
     return leave();
   }
   const leaves: (() => void)[] = [];
   for (let n = min; n < max; n++) {
     leaves.push(splitHere(program, lazy));
-    compile(part, program);
+    compile(part, program, steps);
   }
   for (const leave of leaves) leave();
 }
@@ -294,11 +303,10 @@ function splitHere(program: Instruction[], lazy: boolean): () => void {
   return () => void (split[lazy ? "first" : "second"] = program.length);
 }
 
+const tooLarge = "With its repetitions written out the pattern is too large: use smaller numbers in {}.";
+
 function add(program: Instruction[], instruction: Instruction): void {
-  if (program.length >= instructionsMax)
-    throw new PatternProblem(
-      "With its repetitions written out the pattern is too large: use smaller numbers in {}.",
-    );
+  if (program.length >= instructionsMax) throw new PatternProblem(tooLarge);
   program.push(instruction);
 }
 

@@ -8,6 +8,8 @@ import { schemas, type OwnStep, type RuleText, type UsedStep } from "./schema.ts
 export interface Source {
   readonly place: string;
   readonly content: unknown;
+  /** Not from the configuration: it has been checked to change nothing. */
+  readonly ours: boolean;
 }
 
 /**
@@ -20,7 +22,7 @@ export function readRunbooks(sources: readonly Source[], findings: Findings): re
     const own = new Problems(source, findings);
     const read = readOne(source.content, own);
     // In its place a right one of the same name stays.
-    if (read !== null && own.none) written.set(read.name, { ...read, problems: own });
+    if (read !== null && own.none) written.set(read.name, { ...read, problems: own, ours: source.ours });
   }
   return [...written.values()].flatMap((each) => resolve(each, written) ?? []);
 }
@@ -28,6 +30,9 @@ export function readRunbooks(sources: readonly Source[], findings: Findings): re
 /** Of a Runbook that sets none. */
 const otherwiseDefault =
   "When something is wrong all the same, describe it to the agent, or run another runbook: these thresholds see only what they ask for.";
+
+/** For whoever starts it and whoever reads what came of it. */
+export const notChecked = "This is from your configuration, not checked to be read-only.";
 
 type StepText = OwnStep | UsedStep;
 
@@ -38,6 +43,7 @@ interface Written {
   readonly otherwise?: string | undefined;
   readonly steps: readonly StepText[];
   readonly problems: Problems;
+  readonly ours: boolean;
 }
 
 /** What is wrong with one Runbook. */
@@ -95,7 +101,7 @@ type SafeParsed<T> =
       };
     };
 
-function readOne(content: unknown, problems: Problems): Omit<Written, "problems"> | null {
+function readOne(content: unknown, problems: Problems): Omit<Written, "problems" | "ours"> | null {
   const runbook = problems.parse(schemas.runbook, content, []);
   if (runbook === null) return null;
   const steps: StepText[] = [];
@@ -124,7 +130,14 @@ function resolve(written: Written, all: ReadonlyMap<string, Written>): Definitio
   ]);
   const steps = texts.map((step, at) => step && checked(step, ["steps", at], valueNames, problems));
   if (!problems.none) return null;
-  return { name, title, about, otherwise, steps: steps.filter((step) => step !== null) };
+  const ours = written.steps.every((step) => writtenIn(step, written, all).ours);
+  const told = ours ? about : [about, notChecked].filter((text) => text !== "").join(" ");
+  return { name, title, about: told, ours, otherwise, steps: steps.filter((step) => step !== null) };
+}
+
+/** A step that is used here may be another's, and that one may be from the configuration where this one is ours. */
+function writtenIn(step: StepText, here: Written, all: ReadonlyMap<string, Written>): Written {
+  return "use" in step && here.ours ? (all.get(step.use.split("/")[0]!) ?? here) : here;
 }
 
 /** Numbers that every condition may speak of: this server's clock when the answer came, in unix seconds. */

@@ -12,7 +12,7 @@ import type { Source } from "./read.ts";
 import { askAll } from "./run.ts";
 import { summaryOf } from "./summary.ts";
 
-/** Named lists of read-only questions, which need no model. */
+/** Named lists of questions, which need no model. Ours are read-only; one from the configuration says that nobody checked it. */
 export interface Runbooks {
   list(): readonly RunbookBrief[];
   /**
@@ -20,6 +20,11 @@ export interface Runbooks {
    * signal's reason when that is aborted, and for nothing else.
    */
   run(name: string, how: RunbookRun): Promise<RunbookOutcome | null>;
+}
+
+interface LoadedRunbooks extends Runbooks {
+  /** Every step of it is one that we have checked to change nothing. */
+  isOurs(name: string): boolean;
 }
 
 interface RunbookRun {
@@ -35,10 +40,11 @@ const fileCharactersMax = 256 * 1024;
 /** In the folder; further ones are left out, and that is told. */
 const filesMax = 100;
 
-function createRunbooks(definitions: readonly Definition[], clock: Clock): Runbooks {
+function createRunbooks(definitions: readonly Definition[], clock: Clock): LoadedRunbooks {
   const byName = new Map(definitions.map((definition) => [definition.name, definition]));
   return {
     list: () => definitions.map(({ name, title, about }) => ({ name, title, about })),
+    isOurs: (name) => byName.get(name)?.ours === true,
     async run(name, { target, ask, signal }) {
       const definition = byName.get(name);
       if (definition === undefined) return null;
@@ -75,10 +81,10 @@ export async function loadRunbooks(from: {
   readonly folder: string;
   readonly further: readonly unknown[];
   readonly clock: Clock;
-}): Promise<{ readonly runbooks: Runbooks; readonly problems: readonly Problem[] }> {
+}): Promise<{ readonly runbooks: LoadedRunbooks; readonly problems: readonly Problem[] }> {
   const findings: Findings = { problems: [], warnings: [] };
   const ours = await readFolder(from.folder, findings);
-  const further = from.further.map((content, at) => ({ place: `runbooks[${at}]`, content }));
+  const further = from.further.map((content, at) => ({ place: `runbooks[${at}]`, content, ours: false }));
   const { readRunbooks } = await import("./read.ts");
   const definitions = readRunbooks([...ours, ...further], findings);
   return { runbooks: createRunbooks(definitions, from.clock), problems: findings.problems };
@@ -103,7 +109,7 @@ async function readFolder(folder: string, findings: Findings): Promise<readonly 
       const document = parseDocument(text);
       const [fault] = document.errors;
       if (fault !== undefined) throw new Error(`it is no YAML: ${fault.message.split("\n")[0]}`);
-      sources.push({ place: `runbooks/${file}`, content: document.toJS() });
+      sources.push({ place: `runbooks/${file}`, content: document.toJS(), ours: true });
     } catch (error) {
       told(file, `The file cannot be used: ${shown((error as Error).message)}.`);
     }

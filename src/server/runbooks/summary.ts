@@ -1,6 +1,7 @@
 import type { Finding, RunbookSettled } from "../../protocol/events.ts";
 import type { Definition } from "./definition.ts";
 import type { Judged } from "./judge.ts";
+import { notChecked } from "./read.ts";
 import type { AllAsked } from "./run.ts";
 
 /** Findings whose sentence stands in the summary; of more only how many there are. */
@@ -22,6 +23,7 @@ export function summaryOf(
     findings: all,
     unanswered,
     summary: [
+      ...(definition.ours ? [] : [notChecked]),
       whatLooksWrong(all, unanswered.length, count),
       ...whatIsNotKnown(new Set(unanswered.map(({ step }) => step)), count),
       ...(missing.length > 0 ? [`Not there to be asked: ${missing.join(", ")}.`] : []),
