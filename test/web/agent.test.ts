@@ -224,7 +224,7 @@ test("a command leads to its approval, and to the whole of its output as text", 
     "approval-aaaaaaaa-0000-4000-8000-000000000001",
   );
   await page.getByText("observer@devvm tail -f").click();
-  await page.getByText("nothing of it is left there. The turn was stopped.").waitFor();
+  await page.getByText("The turn was stopped. 0 B of output.").waitFor();
 });
 
 test("an output that does not come says so", async () => {
