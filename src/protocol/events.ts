@@ -133,7 +133,7 @@ export interface ApprovalDecided {
 }
 
 /** With `until` it is a grant: from then on `back_to` holds, without a further Event. */
-export interface ModeChanged {
+interface ModeChanged {
   readonly kind: "mode";
   readonly mode: Mode;
   readonly until?: string;
