@@ -10,7 +10,7 @@ export default defineConfig({
     // Real processes on two shared cores: these bounds end what hangs, they time nothing.
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    maxWorkers: 2,
+    maxWorkers: 3,
     reporters: ["./scripts/closing-line-reporter.ts"],
   },
 });

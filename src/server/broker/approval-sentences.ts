@@ -44,8 +44,8 @@ export function tooMany(max: number, what: string): string {
   return `${max} ${what} wait for an operator already, which is as many as can. Nothing was run: wait until some of them are decided.`;
 }
 
-export function tooMuchAtOnce(bytesMax: number): string {
-  return `this would be more than ${bytesMax / 1024} KiB of commands and stdin of this session that wait for an operator, which is more than they could read. Nothing was run: wait until some of it is decided, and ask in smaller pieces.`;
+export function tooMuchAtOnce(bytesMax: number, whose: string): string {
+  return `this would be more than ${bytesMax / 1024} KiB of commands and stdin ${whose} that wait for an operator, which is more than they could read. Nothing was run: wait until some of it is decided, and ask in smaller pieces.`;
 }
 
 export function tooManyLines(max: number): string {

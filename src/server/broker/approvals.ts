@@ -114,6 +114,8 @@ const approvalsAtOnceMax = 16;
 const approvalsPerSessionMax = 8;
 /** Of command and stdin of what waits in one Session together; one that comes on top of it is refused: an Operator could not read it all. */
 const sessionBytesMax = 256 * 1024;
+/** The same over all Sessions: it goes whole to every watching client. */
+const allBytesMax = 512 * 1024;
 /** Of command and stdin of one request; a longer one is refused, for the same reason. */
 const linesMax = 2_000;
 /** Characters in it that can only be shown by their names; with more it is refused. */
@@ -201,8 +203,10 @@ export function createApprovals(deps: ApprovalsDeps): AskedApprovals {
     const own = [...places].filter(({ asking }) => asking.session === session);
     if (own.length >= approvalsPerSessionMax)
       return tooMany(approvalsPerSessionMax, "requests of this session");
-    if (own.reduce((sum, each) => sum + bytesOf(each), bytes) > sessionBytesMax)
-      return tooMuchAtOnce(sessionBytesMax);
+    const together = (entries: readonly Entry[]) =>
+      entries.reduce((sum, entry) => sum + bytesOf(entry), bytes);
+    if (together(own) > sessionBytesMax) return tooMuchAtOnce(sessionBytesMax, "of this session");
+    if (together([...places]) > allBytesMax) return tooMuchAtOnce(allBytesMax, "of all sessions");
     return places.size >= approvalsAtOnceMax ? tooMany(approvalsAtOnceMax, "requests") : null;
   }
 
