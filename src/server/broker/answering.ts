@@ -45,8 +45,11 @@ interface Leave {
   readonly approved?: { readonly approval: ApprovalId; readonly after: OperationId | null };
 }
 
-/** Guest commands of one Session at the same time that no Operator was asked about; one more is refused with a sentence. */
-const guestsAtOnceMax = 8;
+/**
+ * Guest commands of one Session at the same time that no Operator was asked about; one more is refused with a sentence. Fewer
+ * than a connection has places: the looks of the watch and what an Operator approved must not wait behind them.
+ */
+const guestsAtOnceMax = 6;
 
 /** Reading whether all is frozen has so long; while that is not known nothing is run. */
 const freezeReadMsMax = 10_000;
