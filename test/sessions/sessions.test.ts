@@ -54,6 +54,20 @@ test("the same key starts nothing twice: at once, later, and after a restart", a
   expect(prompts).toHaveLength(1);
 });
 
+test.each([
+  ["hello\nand more", "hello"],
+  [
+    "Repair the machine. Find what fills the disk; when it is a runaway log, truncate it.",
+    "Repair the machine. Find what fills the disk; when it is a…",
+  ],
+  ["x".repeat(100), `${"x".repeat(59)}…`],
+])("the first prompt names a session, in whole words where there are some: %j", async (prompt, name) => {
+  const sessions = await openSessions(await scratchStore(), echo);
+  const session = await newSession(sessions);
+  await sessions.prompt(session, say(prompt));
+  await expect.poll(() => sessions.list()).toMatchObject([{ name }]);
+});
+
 test("one turn at a time in a session, and a limit over all", async () => {
   const store = await scratchStore();
   const waiting = waits();

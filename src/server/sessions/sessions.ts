@@ -111,7 +111,7 @@ export class Sessions {
     if (this.#closing) return { kind: "closing" };
     const answer = await begin();
     if (answer.kind === "started" && this.#catalogue.get(session.id)?.name === "") {
-      const name = words.trim().split("\n")[0]?.slice(0, nameCharsMax) ?? "";
+      const name = nameFrom(words);
       // Not awaited: the Turn runs, whatever becomes of its name.
       this.#catalogue.changed(session.id, { name }, by).catch(this.#deps.report);
     }
@@ -195,4 +195,12 @@ interface Opened {
 async function refuseForRoom(store: Store, reserveBytes: number): Promise<StartAnswer | null> {
   const freeBytes = await store.freeBytes().catch(() => reserveBytes);
   return freeBytes < reserveBytes ? { kind: "no_room", freeBytes } : null;
+}
+
+/** The first line, as many whole words of it as fit. */
+function nameFrom(words: string): string {
+  const [line = ""] = words.trim().split("\n");
+  if (line.length <= nameCharsMax) return line;
+  const head = line.slice(0, nameCharsMax - 1);
+  return `${/^.*\S(?=\s)/.exec(head)?.[0] ?? head}…`;
 }
