@@ -188,7 +188,14 @@ function runnerProgram() {
 }
 
 function killAgents(rig: AgentRig): void {
-  for (const pid of agentsOf(rig)) process.kill(pid, "SIGKILL");
+  for (const pid of agentsOf(rig)) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch (error) {
+      // A Turn that has just ended takes its agent along.
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    }
+  }
 }
 
 /** The agents themselves, in their cages: every process that was told where this rig's model is and speaks the agent's protocol. */
