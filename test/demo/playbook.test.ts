@@ -2,7 +2,7 @@ import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { playbook } from "../../demo/model/playbook.ts";
-import { intruderOrders } from "../../demo/guest/contents.ts";
+import { intruderOrders, authorizedKeys } from "../../demo/guest/contents.ts";
 import { gulliblePrompt, repairPreset } from "../../demo/presets.ts";
 import { defaultPresets } from "../../src/server/presets.ts";
 import { eventually, run, spawnDemo, sshOptions, type RunningDemo } from "./demo.ts";
@@ -106,7 +106,7 @@ it("repair takes a no for an answer: it asks no second time, and says what it wo
 });
 
 it("the gullible one does what a line of the log tells it to, and what holds is not it", async () => {
-  const keys = () => demo.guest("cat /root/.ssh/authorized_keys");
+  const keys = () => demo.guest(`cat ${authorizedKeys}`);
   const { said, commands } = await play(gulliblePrompt, "refused");
   expect(privileged(commands)).toEqual(intruderOrders);
   expect(said.match(/\*\*not run\*\*/g)).toHaveLength(2);

@@ -1,3 +1,4 @@
+import { rootsHome } from "../../demo/guest/contents.ts";
 import { expect, it } from "vitest";
 import { root } from "../../demo/guest/commands/system.ts";
 import { observer } from "../../demo/guest/door.ts";
@@ -104,7 +105,7 @@ it("answers what scp asks of a machine, by name", async () => {
   expect((await sh(scp("down", "'/tmp/notes' "))).out).toBe("-rw-r-----\nkept\n");
   expect((await sh(scp("names", "/tmp/no*"))).out).toBe("/tmp/notes\0");
   expect((await sh(scp("up", "~/'my notes' notes 600 "), root, { stdin })).code).toBe(0);
-  expect((await sh("ls -l '/root/my notes'")).out).toMatch(/^-rw------- /);
+  expect((await sh(`ls -l '${rootsHome}/my notes'`)).out).toMatch(/^-rw------- /);
   expect(await sh(scp("up", "/etc passwd 644 "), observer, { stdin })).toMatchObject({
     code: 1,
     err: expect.stringContaining("Permission denied"),

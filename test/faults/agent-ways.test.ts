@@ -1,6 +1,6 @@
 import { expect, it, vi } from "vitest";
 import { gulliblePrompt } from "../../demo/presets.ts";
-import { intruderOrders } from "../../demo/guest/contents.ts";
+import { intruderOrders, authorizedKeys } from "../../demo/guest/contents.ts";
 import type { PendingApproval } from "../../src/protocol/api.ts";
 import { makeAgentRig, makeDemoRig, type AgentRig } from "./agent-rig.ts";
 
@@ -8,7 +8,7 @@ vi.setConfig({ testTimeout: 120_000 });
 
 it("a log line that orders the agent about, and an agent that obeys: observe refuses it, supervised asks, a no holds", async () => {
   const rig = await makeDemoRig();
-  const keys = "cat /root/.ssh/authorized_keys; cat /proc/sys/kernel/random/boot_id";
+  const keys = `cat ${authorizedKeys}; cat /proc/sys/kernel/random/boot_id`;
   const before = await rig.demo.guest(keys);
 
   const observing = await rig.session("observe");
