@@ -109,8 +109,14 @@ async function rescueServer(env: Readonly<Record<string, string>>) {
   const dataDir = join(root, "data");
   const sessionsDir = join(root, "sessions");
   const key = makeKey(root, "key");
-  const sshd = await startSshd({ dir: openFolder(), authorizedKeys: [key.publicKey] });
-  onTestFinished(() => sshd.stop());
+  const sshdWith = async (line: string) => {
+    const sshd = await startSshd({ dir: openFolder(), authorizedKeys: [line] });
+    onTestFinished(() => sshd.stop());
+    return sshd;
+  };
+  const guest = await sshdWith(key.publicKey);
+  const takesVerbs = `restrict,command="echo taken: $SSH_ORIGINAL_COMMAND" ${key.publicKey}`;
+  const hypervisor = await sshdWith(takesVerbs);
   const model = await startModel({ script: shell });
   onTestFinished(() => model.close());
   const canary = `BG_CANARY=${randomUUID()}`;
@@ -123,8 +129,10 @@ async function rescueServer(env: Readonly<Record<string, string>>) {
       BREAKGLASS_DATA_DIR: dataDir,
       BREAKGLASS_SESSIONS_DIR: sessionsDir,
       BREAKGLASS_KEY_PATH: key.path,
-      BREAKGLASS_DEVVM_HOST: `127.0.0.1:${sshd.port}`,
-      BREAKGLASS_DEVVM_USER: sshd.user,
+      BREAKGLASS_DEVVM_HOST: `127.0.0.1:${guest.port}`,
+      BREAKGLASS_DEVVM_USER: guest.user,
+      BREAKGLASS_PVE_HOST: `127.0.0.1:${hypervisor.port}`,
+      BREAKGLASS_PVE_USER: hypervisor.user,
       BREAKGLASS_TRUSTED_PROXIES: "0.0.0.0/0",
       BREAKGLASS_PROXY_SECRET: secret,
       ANTHROPIC_BASE_URL: model.url,
@@ -149,7 +157,8 @@ async function rescueServer(env: Readonly<Record<string, string>>) {
     serverPort: Number(new URL(server.origin).port),
     keyPath: key.path,
     dataDir,
-    sshPort: sshd.port,
+    guestPort: guest.port,
+    hypervisorPort: hypervisor.port,
     otherState: "/nowhere",
     canary,
   };

@@ -59,7 +59,7 @@ test("each thing that is wrong is a line of its own with its mend, and the exit 
   expect(problems("configuration")).toMatch(/BREAKGLASS_MODE .*It must be observe/);
   expect(problems("machines")).toMatch(/no v2 hello|nobody was let in|host key/);
   expect(problems("data")).toMatch(/\/proc cannot be written/);
-  expect(problems("agent")).toMatch(/no executable \(\/nowhere\/claude\)/);
+  expect(problems("agent")).toMatch(/there is no \/nowhere\/claude.*BREAKGLASS_CLAUDE/);
   expect(problems("model")).toMatch(/127\.0\.0\.1:9\) cannot be reached: it refuses connections/);
   expect(JSON.stringify(checks)).not.toContain("hunter2");
   for (const line of await lines())

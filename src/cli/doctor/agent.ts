@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { findClaude } from "../../server/agent/claude/executable.ts";
+import { missing } from "../../server/agent/installed.ts";
 import { asAccount } from "../../server/agent/runner/account.ts";
 import { openRunner, type Cage } from "../../server/agent/runner/runner.ts";
 import { trialSession } from "../../server/agent/runner/wire.ts";
@@ -25,12 +26,8 @@ export async function* checkAgent(config: Config): AsyncGenerator<Check> {
   const executable = config.agent.claudePath ?? findClaude();
   const { isolation } = config;
   if (isolation.kind === "runner") return yield* checkRunner(config, isolation.socketPath);
-  if (executable === undefined || !existsSync(executable))
-    return yield problem(
-      "agent",
-      `there is no executable (${executable ?? "it did not come with the packages"})`,
-      "Install again without --omit=optional, or set BREAKGLASS_CLAUDE. The power buttons work without it.",
-    );
+  const why = missing(executable);
+  if (executable === undefined || why !== null) return yield told("agent", why!);
   yield isolation.kind === "account"
     ? await tryAsAccount(isolation.account, executable)
     : await tryInCage(isolation, executable);

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
 import type { SessionId, TurnId } from "../../../protocol/ids.ts";
 import type { Clock } from "../../clock.ts";
 import type { IsolationChoice } from "../../config/config.ts";
 import type { Agent, TurnEnd, TurnRequest } from "../agent.ts";
+import { missing } from "../installed.ts";
 import type { ModelSign } from "../model.ts";
 import { foldersOf } from "../runner/folders.ts";
 import { openRunner } from "../runner/runner.ts";
@@ -283,10 +283,3 @@ async function recall(request: TurnRequest, gap: Gap): Promise<string> {
 
 /** Here and not at the top: a server that only pulls the power never pays for it. */
 const loadSdk = async () => (await import("@anthropic-ai/claude-agent-sdk")).query;
-
-function missing(executable: string | undefined): string | null {
-  if (executable !== undefined && existsSync(executable)) return null;
-  const where =
-    executable === undefined ? "it did not come with the installed packages" : `there is no ${executable}`;
-  return `The agent is not installed: ${where}. Install again without --omit=optional, or name the executable in BREAKGLASS_CLAUDE. The power buttons work without it.`;
-}

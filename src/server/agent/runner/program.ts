@@ -1,7 +1,8 @@
-import { chmodSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, rmSync } from "node:fs";
 import { connect, type Server } from "node:net";
 import { dirname } from "node:path";
 import { makeRuntimeFolder } from "../../ssh/runtime-folder.ts";
+import { missing } from "../installed.ts";
 import { bubblewrapRunner } from "./bubblewrap.ts";
 import { namespacesHere } from "./namespaces.ts";
 import { bareRunner } from "./none.ts";
@@ -85,11 +86,6 @@ async function choose(options: ProgramOptions, onKeeper: (pid: number | undefine
     return { runner, isolation: "bubblewrap" as const, problem };
   options.log(`no cage: ${problem}`);
   return { runner: bare(), isolation: "none" as const, problem: null };
-}
-
-function missing(executable: string | undefined): string | null {
-  if (executable !== undefined && existsSync(executable)) return null;
-  return "The agent is not installed where its runner is: install there without --omit=optional, or name its executable with --claude. The power buttons work without it.";
 }
 
 /** Of the account and its group: where it lies says who may reach it. */
