@@ -146,6 +146,8 @@ describe.each(kinds.filter((kind) => /^(account|runner)/.test(kind)))("a runner 
     expect(end).toEqual({ kind: "lost", reason: expect.stringMatching(/went away.*ended with it/) });
     await kill();
     await until(() => !sleep.living());
+    // By then its line has closed too: what it said of itself before holds no more.
+    await until(() => / not (there|answer) now\.$/.test(runner.isolation().says));
     await restart();
     // It is looked for again, until it answers.
     while ((await runner.problem()) !== null) await pause(5);

@@ -40,7 +40,8 @@ test("a grant ends by the clock, whether or not the server is heard", async () =
   const until = new Date(Date.now() + 100_000).toISOString();
   server.setMode(session, { mode: "autonomous", until, back_to: "observe" });
   await page.getByText("autonomous 2 min").waitFor();
-  await page.clock.fastForward(130_000);
+  server.aheadMs = 130_000;
+  await page.clock.fastForward(server.aheadMs);
   await page.getByRole("button", { name: /observe/ }).waitFor();
 });
 

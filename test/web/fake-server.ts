@@ -71,6 +71,8 @@ export class FakeServer {
   beatSeconds = 15;
   /** Streams are refused by breaking the line. */
   streamsDown = false;
+  /** How far its clock is ahead of this process's. */
+  aheadMs = 0;
   /** The next stream begins with `reset` and the whole log, as after a restored store. */
   resetOnce = false;
 
@@ -78,7 +80,10 @@ export class FakeServer {
   #clients = new Set<Client>();
   #prompts = new Set<string>();
   #page: string;
-  #server = createServer((request, response) => void this.#answer(request, response));
+  #server = createServer((request, response) => {
+    response.setHeader("date", new Date(Date.now() + this.aheadMs).toUTCString());
+    void this.#answer(request, response);
+  });
 
   constructor(page: string) {
     this.#page = page;
