@@ -6,6 +6,7 @@ import type { Operation } from "../../src/protocol/api.ts";
 import type { OperationId } from "../../src/protocol/ids.ts";
 import type { TargetStatus } from "../../src/protocol/targets.ts";
 import type { Verb } from "../../src/protocol/verbs.ts";
+import { keptFolder } from "../../src/server/ssh/runtime-folder.ts";
 import { makeKey, startSshd } from "../doubles/sshd.ts";
 import { startServer, type RunningServer } from "../e2e/server.ts";
 import { breakglassHost, makeHost, until } from "../host/host.ts";
@@ -101,8 +102,9 @@ export async function makeRig({ machine = "on", env }: RigOptions = {}) {
     /** As a deployment does it. */
     endServer: () => server.end("SIGTERM"),
     startServer: start,
-    /** As after a restore from nothing, or on a new machine with the same settings. */
+    /** As on a new machine with the same settings: what was kept in memory is lost too. */
     loseStore() {
+      rmSync(keptFolder(dataDir)!, { recursive: true });
       rmSync(dataDir, { recursive: true });
       pinHostKey();
     },
