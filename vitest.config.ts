@@ -5,6 +5,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     exclude: skippedFiles(process.env).map(({ file }) => file),
+    // A page that is older than its source would be tested instead of it.
+    globalSetup: "test/built-page.ts",
     // Node's own type stripping: tests run what production runs.
     experimental: { viteModuleRunner: false },
     // Real processes on two shared cores: these bounds end what hangs, they time nothing.

@@ -10,7 +10,7 @@ const dist = join(root, "dist", "web");
 const compressible = /\.(html|js|css|svg|webmanifest|txt)$/;
 
 /** Builds src/web to `folder`, with .br and .gz beside every file that gains by it. Throws when it cannot. */
-export async function buildPage(folder = dist): Promise<void> {
+async function buildPage(folder: string): Promise<void> {
   await buildForProduction(folder);
   const files = await filesUnder(folder);
   await nameTheShell(folder, files);
@@ -58,4 +58,4 @@ async function filesUnder(folder: string): Promise<string[]> {
   return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
 }
 
-if (import.meta.main) await buildPage();
+if (import.meta.main) await buildPage(dist);

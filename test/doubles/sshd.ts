@@ -69,6 +69,9 @@ async function startOn(port: number, { authorizedKeys, dir, config = [] }: SshdO
       "PermitRootLogin prohibit-password",
       "MaxStartups 100",
       "UseDNS no",
+      // Half a second of two cores for each connection is what the post-quantum exchange costs here, and no test is about it.
+      "KexAlgorithms curve25519-sha256",
+      "Ciphers aes128-gcm@openssh.com",
       // bash reads ~/.bashrc when sshd starts it: that of whoever runs the tests may print, fail or take half a second.
       `SetEnv HOME=${dir}`,
       "",

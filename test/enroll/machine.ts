@@ -128,6 +128,8 @@ exec chroot whole /usr/sbin/sshd -D -e
 function sshdConfig(port: number): string {
   return [
     `Port ${port}`,
+    // As in ../doubles/sshd.ts.
+    "KexAlgorithms curve25519-sha256",
     "ListenAddress 127.0.0.1",
     "HostKey /etc/ssh/ssh_host_ed25519_key",
     "PidFile none",

@@ -299,7 +299,7 @@ test("what waits is kept nowhere on the device", async () => {
 });
 
 test("before its part of the page has come, that something waits is said", async () => {
-  const { page, server, session, url } = await open({ options: { serviceWorkers: "block" } });
+  const { page, server, session, url } = await open();
   await page.route("**/later-*", (route) => route.abort());
   server.askApproval(aRequest(session, 1));
   await page.goto(`${url}/?again`);

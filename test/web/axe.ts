@@ -7,11 +7,12 @@ const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.
 /** What axe can judge of the page as it stands: serious and critical faults of access. */
 export async function judged(page: Page): Promise<readonly string[]> {
   // The policy of the page allows no script of ours through a tag; the debugger's evaluation is not under it.
-  await page.evaluate(axe);
+  if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe);
   return page.evaluate(async () => {
-    const { violations } = await (
-      globalThis as unknown as { axe: { run: () => Promise<{ violations: Violation[] }> } }
-    ).axe.run();
+    const { axe } = globalThis as unknown as {
+      axe: { run: (options: object) => Promise<{ violations: Violation[] }> };
+    };
+    const { violations } = await axe.run({ resultTypes: ["violations"] });
     return violations
       .filter(({ impact }) => impact === "serious" || impact === "critical")
       .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" | ")}`);

@@ -33,6 +33,8 @@ export async function openPage(
     viewport: sizes[size],
     locale: "en-GB",
     colorScheme: "dark",
+    // Keeping the page for times without a network is a third of the work of opening it: allowed where it is tested.
+    serviceWorkers: "block",
     ...touch,
     ...options,
   });

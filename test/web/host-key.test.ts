@@ -88,7 +88,7 @@ async function accept({ page }: Pick<Opened, "page">): Promise<void> {
 }
 
 test("what comes after the first load is there when the network has gone since", async () => {
-  const { page, server } = await open();
+  const { page, server } = await open({ options: { serviceWorkers: "allow" } });
   await page.getByText("Connected", { exact: true }).waitFor();
   await page.waitForFunction(() =>
     performance.getEntriesByType("resource").some(({ name }) => name.includes("/later-")),
@@ -103,7 +103,7 @@ test("what comes after the first load is there when the network has gone since",
 });
 
 test("what did not come is said, a refused key all the same, and comes when it is asked for again", async () => {
-  const { page, server, url } = await open({ options: { serviceWorkers: "block" } });
+  const { page, server, url } = await open();
   await page.route("**/later-*", (route) => route.abort());
   server.setTarget({ refused_host_keys: [changed] });
   await page.goto(`${url}/`);

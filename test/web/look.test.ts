@@ -99,7 +99,6 @@ describe.each(["phone", "desk"] satisfies Size[])(
       ] as const;
       const { page, errors, url } = await open({
         size,
-        options: { serviceWorkers: "block" },
         prepare: (server) => server.setTarget({ refused_host_keys }),
       });
       await page.getByText("has changed").waitFor();

@@ -173,6 +173,7 @@ describe.each(["phone", "desk"] as const)("on a %s", (size) => {
   test("the last transcript can be read while the server cannot be reached", async () => {
     const { page, server } = await open({
       size,
+      options: { serviceWorkers: "allow" },
       prepare: (server, session) => {
         beginTriage(server, session);
         endTriage(server, session);

@@ -1,9 +1,6 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { resolve } from "node:path";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll } from "vitest";
-import { buildPage } from "../../scripts/build-page.ts";
 import type { SessionId } from "../../src/protocol/ids.ts";
 import { launchBrowser, openPage, type Size } from "./browser.ts";
 import { FakeServer } from "./fake-server.ts";
@@ -26,24 +23,19 @@ interface Wish {
 }
 
 /** The built page and one browser for a test file; a server and a device of its own for each test. */
-export function rig(): { readonly open: (wish?: Wish) => Promise<Opened>; readonly folder: () => string } {
-  let folder: string;
+export function rig(): { readonly open: (wish?: Wish) => Promise<Opened> } {
   let browser: Browser;
   const closers: (() => Promise<void>)[] = [];
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), "breakglass-page-"));
-    [browser] = await Promise.all([launchBrowser(), buildPage(folder)]);
+    browser = await launchBrowser();
   });
   afterEach(async () => {
     for (const close of closers.splice(0)) await close();
   });
-  afterAll(async () => {
-    await browser.close();
-    await rm(folder, { recursive: true, force: true });
-  });
+  afterAll(() => browser.close());
 
   async function open({ size = "phone", options, prepare, hash = "" }: Wish = {}): Promise<Opened> {
-    const server = new FakeServer(folder);
+    const server = new FakeServer(resolve("dist/web"));
     const session = server.newSession("Devvm does not answer");
     prepare?.(server, session);
     const url = await server.listen();
@@ -52,5 +44,5 @@ export function rig(): { readonly open: (wish?: Wish) => Promise<Opened>; readon
     await page.goto(`${url}/${hash}`);
     return { server, url, session, page, errors };
   }
-  return { open, folder: () => folder };
+  return { open };
 }
