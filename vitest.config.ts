@@ -12,8 +12,7 @@ export default defineConfig({
     // Real processes on two shared cores: these bounds end what hangs, they time nothing.
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    // Half of what they do is waiting for real programs.
-    maxWorkers: 4,
+    maxWorkers: 3,
     reporters: ["./scripts/closing-line-reporter.ts"],
   },
 });

@@ -1,5 +1,5 @@
 import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { scratchFolder } from "../doubles/sessions.ts";
 import { launchBrowser, openPage, shot as keep, sizes, type Size } from "../web/browser.ts";
 import { startServer, type RunningServer } from "./server.ts";
@@ -34,82 +34,80 @@ async function insideViewport(page: Page, size: Size): Promise<void> {
   expect(box!.y + box!.height).toBeLessThanOrEqual(sizes[size].height);
 }
 
-describe.each(["phone", "desk"] as const)("on a %s", (size) => {
-  test(
-    "the link opens the page, and Triage finds what is wrong on the machine",
-    { timeout: 180_000 },
-    async () => {
-      const { page, errors, shot } = await arrive(size);
-      expect(page.url()).not.toContain("k=");
-      await insideViewport(page, size);
-      await shot("1-arrived");
-      await preset(page, "Triage").click();
-      await answered(page).waitFor({ timeout: 90_000 });
-      await page.getByText("100% full").waitFor();
-      await insideViewport(page, size);
-      await shot("2-triage");
-      expect(errors).toEqual([]);
-    },
-  );
-
-  test("a reload in mid-turn shows the turn go on, and nothing twice", { timeout: 180_000 }, async () => {
-    const { page, errors } = await arrive(size);
+test.each(["phone", "desk"] as const)(
+  "on a %s the link opens the page, and Triage finds what is wrong on the machine",
+  { timeout: 180_000 },
+  async (size) => {
+    const { page, errors, shot } = await arrive(size);
+    expect(page.url()).not.toContain("k=");
+    await insideViewport(page, size);
+    await shot("1-arrived");
     await preset(page, "Triage").click();
-    await page.locator(".entry.exec").first().waitFor({ timeout: 90_000 });
-    await page.reload();
     await answered(page).waitFor({ timeout: 90_000 });
-    expect(await answered(page).count()).toBe(1);
+    await page.getByText("100% full").waitFor();
+    await insideViewport(page, size);
+    await shot("2-triage");
     expect(errors).toEqual([]);
-  });
+  },
+);
 
-  test(
-    "a wedged machine is seen, reset does not cure it, and cycle with its confirm does",
-    { timeout: 300_000 },
-    async () => {
-      const { page, server, errors, shot } = await arrive(size);
-      const state = page.getByRole("banner").or(page.locator("header")).first();
-      await expect.poll(() => state.innerText(), { timeout: 60_000 }).toMatch(/\bup\b/i);
-      if (size === "phone") await page.getByRole("button", { name: /More$/ }).click();
-      await page.getByRole("button", { name: "Freeze its disk" }).click();
-      await expect.poll(() => state.innerText(), { timeout: 60_000 }).toMatch(/stall/i);
-      await shot("3-stalled");
-      if (size === "phone") await page.getByRole("button", { name: /power/i }).first().click();
-      await page.getByRole("button", { name: /^reset/i }).click();
-      await page.getByRole("dialog").getByText(/devvm/).first().waitFor();
-      await page
-        .getByRole("dialog")
-        .getByRole("button", { name: /^reset/i })
-        .last()
-        .click();
-      await expect
-        .poll(async () => (await operations(page, server)).find(({ verb }) => verb === "reset")?.settled_at, {
-          timeout: 90_000,
-        })
-        .toBeTruthy();
-      expect(await state.innerText()).toMatch(/stall/i);
-      await shot("4-reset-did-not-cure");
-      await page
-        .getByRole("button", { name: /^cycle/i })
-        .first()
-        .click();
-      await shot("5-confirm");
-      await page
-        .getByRole("dialog")
-        .getByRole("button", { name: /^cycle/i })
-        .last()
-        .click();
-      await expect
-        .poll(
-          async () => (await operations(page, server)).find(({ verb }) => verb === "cycle")?.outcome?.kind,
-          { timeout: 90_000 },
-        )
-        .toBe("done");
-      await shot("6-cycled");
-      await expect.poll(() => state.innerText(), { timeout: 60_000 }).toMatch(/\bup\b/i);
-      expect(errors).toEqual([]);
-    },
-  );
+test("a reload in mid-turn shows the turn go on, and nothing twice", { timeout: 180_000 }, async () => {
+  const { page, errors } = await arrive("phone");
+  await preset(page, "Triage").click();
+  await page.locator(".entry.exec").first().waitFor({ timeout: 90_000 });
+  await page.reload();
+  await answered(page).waitFor({ timeout: 90_000 });
+  expect(await answered(page).count()).toBe(1);
+  expect(errors).toEqual([]);
 });
+
+test(
+  "a wedged machine is seen, reset does not cure it, and cycle with its confirm does",
+  { timeout: 300_000 },
+  async () => {
+    const { page, server, errors, shot } = await arrive("phone");
+    const state = page.getByRole("banner").or(page.locator("header")).first();
+    await expect.poll(() => state.innerText(), { timeout: 60_000 }).toMatch(/\bup\b/i);
+    await page.getByRole("button", { name: /More$/ }).click();
+    await page.getByRole("button", { name: "Freeze its disk" }).click();
+    await expect.poll(() => state.innerText(), { timeout: 60_000 }).toMatch(/stall/i);
+    await shot("3-stalled");
+    await page.getByRole("button", { name: /power/i }).first().click();
+    await page.getByRole("button", { name: /^reset/i }).click();
+    await page.getByRole("dialog").getByText(/devvm/).first().waitFor();
+    await page
+      .getByRole("dialog")
+      .getByRole("button", { name: /^reset/i })
+      .last()
+      .click();
+    await expect
+      .poll(async () => (await operations(page, server)).find(({ verb }) => verb === "reset")?.settled_at, {
+        timeout: 90_000,
+      })
+      .toBeTruthy();
+    expect(await state.innerText()).toMatch(/stall/i);
+    await shot("4-reset-did-not-cure");
+    await page
+      .getByRole("button", { name: /^cycle/i })
+      .first()
+      .click();
+    await shot("5-confirm");
+    await page
+      .getByRole("dialog")
+      .getByRole("button", { name: /^cycle/i })
+      .last()
+      .click();
+    await expect
+      .poll(
+        async () => (await operations(page, server)).find(({ verb }) => verb === "cycle")?.outcome?.kind,
+        { timeout: 90_000 },
+      )
+      .toBe("done");
+    await shot("6-cycled");
+    await expect.poll(() => state.innerText(), { timeout: 60_000 }).toMatch(/\bup\b/i);
+    expect(errors).toEqual([]);
+  },
+);
 
 test(
   "Repair in autonomous mode repairs by itself: the disk has room and the unit runs",

@@ -29,8 +29,7 @@ const devvm: TargetStatus = {
 
 describe.each([
   ["phone", "dark"],
-  ["phone", "light"],
-  ["desk", "dark"],
+  ["desk", "light"],
 ] satisfies [Size, "dark" | "light"][])("on a %s, %s, without script", (size, colorScheme) => {
   test(
     "from the sign-in to a machine that is OFF, every page can be read and tapped",

@@ -17,10 +17,8 @@ const { open } = rig();
 
 const looks = [
   ["phone", { width: 390, height: 844 }, "dark"],
-  ["phone-light", { width: 390, height: 844 }, "light"],
-  ["small", { width: 320, height: 568 }, "dark"],
-  ["desk", { width: 1280, height: 800 }, "dark"],
-  ["desk-light", { width: 1280, height: 800 }, "light"],
+  ["small", { width: 320, height: 568 }, "light"],
+  ["desk", { width: 1280, height: 800 }, "light"],
 ] as const;
 
 describe.each(looks)(

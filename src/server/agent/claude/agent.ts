@@ -105,7 +105,7 @@ export function claudeAgent(options: ClaudeAgentOptions): ClaudeAgent {
       void look();
       return problem;
     },
-    processes: () => seats.size + leaving.size,
+    processes: () => [...seats.values()].filter(({ worker }) => worker.alive()).length + leaving.size,
     async warm() {
       await Promise.all([loadSdk(), look()]);
     },
