@@ -49,9 +49,10 @@ test(
       .waitFor();
     await desk.getByRole("button", { name: "Back to the session" }).click();
     await expect.poll(() => reports(phone).count(), patience).toBe(1);
-    expect(await reports(phone).innerText()).toMatch(
-      /Done: Nothing: operator denied this\. I would have run/,
-    );
+    // It comes in pieces.
+    await expect
+      .poll(() => reports(phone).innerText(), patience)
+      .toMatch(/Done: Nothing: operator denied this\. I would have run/);
     await shot(phone, "2-denied");
     expect(await diskIsFull(phone)).toBe(true);
 
@@ -74,7 +75,9 @@ test(
       .waitFor();
     await shot(desk, "5-decided-elsewhere");
     await expect.poll(() => reports(phone).count(), patience).toBe(2);
-    expect(await reports(phone).last().innerText()).toMatch(/As root emptied[\s\S]*No unit is failed/);
+    await expect
+      .poll(() => reports(phone).last().innerText(), patience)
+      .toMatch(/As root emptied[\s\S]*No unit is failed/);
     await shot(phone, "6-repaired");
     expect(await diskIsFull(phone)).toBe(false);
 
