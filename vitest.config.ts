@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { LongFirst } from "./scripts/long-first.ts";
 import { skippedFiles } from "./scripts/needs.ts";
 
 export default defineConfig({
@@ -13,6 +14,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     maxWorkers: 3,
+    sequence: { sequencer: LongFirst },
     reporters: ["./scripts/closing-line-reporter.ts"],
   },
 });

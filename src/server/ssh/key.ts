@@ -93,7 +93,8 @@ export function openKeyAgent(deps: {
   /** A pid may have passed to somebody else: only while its socket is listened on. */
   async function end(): Promise<void> {
     if (agent === null) return;
-    if (await listens(socketPath)) signal(agent.pid, "SIGTERM");
+    // Ended in order it would remove its socket a moment later, which may be the next one's by then.
+    if (await listens(socketPath)) signal(agent.pid, "SIGKILL");
     agent.holder.kill("SIGKILL");
     agent = null;
     rmSync(socketPath, { force: true });
