@@ -4,7 +4,7 @@ import { StoreError, type Store } from "../../src/server/store/store.ts";
 import { handClock } from "../agent/hand-clock.ts";
 import { scriptedAgent } from "../doubles/agent.ts";
 import { closedDoor, eventsOf, openSessions, scratchStore } from "../doubles/sessions.ts";
-import { delegate, newSession, recorded, say, turnEnded } from "./stage.ts";
+import { delegate, mayBeFull, newSession, recorded, say, turnEnded } from "./stage.ts";
 
 const quiet = scriptedAgent(async () => "done");
 const minutes = 60_000;
@@ -237,18 +237,11 @@ test("of two wishes on a slow disk the newest holds, and the other is told so", 
 
 test("a stricter mode that the disk refused comes to the record once the session is asked for again", async () => {
   const store = await scratchStore();
-  let full = true;
-  const failing: Store = {
-    ...delegate(store),
-    append: async (stream, bodies, options) => {
-      if (full && stream.startsWith("session/")) throw new StoreError("unwritable", "The disk is full.");
-      return store.append(stream, bodies, options);
-    },
-  };
-  const sessions = await openSessions(failing, quiet);
+  const disk = mayBeFull(store, { full: true });
+  const sessions = await openSessions(disk.store, quiet);
   const session = await newSession(sessions);
   await session.setMode("observe", "ana");
-  full = false;
+  disk.full = false;
   await sessions.get(session.id);
   await recorded(store, session, (events) => events.length === 1);
   expect(await eventsOf(store, session.id)).toMatchObject([{ mode: "observe", by: "breakglass" }]);
@@ -257,17 +250,10 @@ test("a stricter mode that the disk refused comes to the record once the session
 test("a session whose stricter mode could not be recorded is not let go", async () => {
   const clock = handClock();
   const store = await scratchStore();
-  let full = false;
-  const failing: Store = {
-    ...delegate(store),
-    append: async (stream, bodies, options) => {
-      if (full && stream.startsWith("session/")) throw new StoreError("unwritable", "The disk is full.");
-      return store.append(stream, bodies, options);
-    },
-  };
-  const sessions = await openSessions(failing, quiet, { clock });
+  const disk = mayBeFull(store, { full: false });
+  const sessions = await openSessions(disk.store, quiet, { clock });
   const session = await newSession(sessions);
-  full = true;
+  disk.full = true;
   await session.setMode("observe", "ana");
   clock.advance(neededMs + 1);
   const others = await Promise.all(Array.from({ length: sessionsOpenMax + 1 }, () => sessions.create("ana")));

@@ -5,7 +5,7 @@ import type { ExecStarted } from "../../src/protocol/events.ts";
 import { StoreError, type Store } from "../../src/server/store/store.ts";
 import { scriptedAgent, stopped } from "../doubles/agent.ts";
 import { closedDoor, eventsOf, openSessions, scratchFolder, scratchStore } from "../doubles/sessions.ts";
-import { delegate, newSession, say, turnEnded } from "./stage.ts";
+import { delegate, mayBeFull, newSession, say, turnEnded } from "./stage.ts";
 
 /** Runs until it is stopped. */
 const waits = () =>
@@ -190,21 +190,14 @@ test("below the reserve of free disk no turn is started", async () => {
 
 test("a prompt that cannot be written down starts nothing, and the next one can", async () => {
   const store = await scratchStore();
-  let full = true;
-  const failing: Store = {
-    ...delegate(store),
-    append: async (stream, bodies, options) => {
-      if (full && stream.startsWith("session/")) throw new StoreError("unwritable", "The disk is full.");
-      return store.append(stream, bodies, options);
-    },
-  };
-  const sessions = await openSessions(failing, echo, { limits: { turnsAtOnceMax: 1 } });
+  const disk = mayBeFull(store, { full: true });
+  const sessions = await openSessions(disk.store, echo, { limits: { turnsAtOnceMax: 1 } });
   const session = await newSession(sessions);
   expect(await sessions.prompt(session, say("hello"))).toEqual({
     kind: "unrecorded",
     reason: "The disk is full.",
   });
-  full = false;
+  disk.full = false;
   expect(await sessions.prompt(session, say("hello"))).toEqual({ kind: "started" });
   await turnEnded(store, session);
 });

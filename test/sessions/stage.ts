@@ -1,6 +1,6 @@
 import type { Session } from "../../src/server/sessions/session.ts";
 import type { Sessions } from "../../src/server/sessions/sessions.ts";
-import type { Store, StoredRecord } from "../../src/server/store/store.ts";
+import { StoreError, type Store, type StoredRecord } from "../../src/server/store/store.ts";
 import { eventsOf } from "../doubles/sessions.ts";
 
 export const say = (text: string) => ({ text, model: undefined, key: undefined, by: "ana" });
@@ -47,4 +47,20 @@ export function delegate(store: Store): Store {
     freeBytes: () => store.freeBytes(),
     close: () => store.close(),
   };
+}
+
+/** A Store that takes nothing for sessions as long as it is `full`. */
+export function mayBeFull(store: Store, { full }: { readonly full: boolean }) {
+  const disk = {
+    full,
+    store: {
+      ...delegate(store),
+      append: async (stream, bodies, options) => {
+        if (disk.full && stream.startsWith("session/"))
+          throw new StoreError("unwritable", "The disk is full.");
+        return store.append(stream, bodies, options);
+      },
+    } satisfies Store,
+  };
+  return disk;
 }
