@@ -126,3 +126,10 @@ test.each([
 test("repetitions of nothing are counted too, before they hold up the start", () => {
   expect(() => parsePattern("(?:(?:(?:(?:){100}){100}){100}){100}")).toThrow("too large");
 });
+
+test("repetitions within repetitions add to the size of a pattern, and do not double it", () => {
+  const depth = 80;
+  expect(groupsOf(`^(?<all>${"(?:a".repeat(depth)}${")+".repeat(depth)})$`, "a".repeat(depth))).toEqual({
+    all: "a".repeat(depth),
+  });
+});

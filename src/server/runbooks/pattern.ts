@@ -280,12 +280,11 @@ function compileRepeat(
   program: Instruction[],
   steps: Steps,
 ): void {
-  for (let n = 0; n < min; n++) compile(part, program, steps);
-  if (max === Infinity) {
-    const loop = program.length;
-    const leave = splitHere(program, lazy);
-    compile(part, program, steps);
-    add(program, { op: "jump", to: loop });
+  const endless = max === Infinity;
+  for (let n = endless ? 1 : 0; n < min; n++) compile(part, program, steps);
+  if (endless) {
+    const leave = min === 0 ? splitHere(program, lazy) : () => {};
+    compileLoop(part, lazy, program, steps);
     return leave();
   }
   const leaves: (() => void)[] = [];
@@ -294,6 +293,14 @@ function compileRepeat(
     compile(part, program, steps);
   }
   for (const leave of leaves) leave();
+}
+
+/** Once or more often. Written once: as `xx*` it would double with each depth of ((a+)+)+. */
+function compileLoop(part: Tree, lazy: boolean, program: Instruction[], steps: Steps): void {
+  const again = program.length;
+  compile(part, program, steps);
+  const on = program.length + 1;
+  add(program, { op: "split", first: lazy ? on : again, second: lazy ? again : on });
 }
 
 /** Go on with what follows, or leave: answers what says where leaving leads to. */
