@@ -1,6 +1,9 @@
 import type { Operation, SessionSummary } from "../../protocol/api.ts";
 import type { SessionId } from "../../protocol/ids.ts";
-import { emptyReport, finishReport, takeRecord, targetsOf, type Report } from "../../protocol/report.ts";
+import { emptyReport, targetsOf } from "../../protocol/report/draft.ts";
+import { finishReport } from "../../protocol/report/finish.ts";
+import type { Report } from "../../protocol/report/report.ts";
+import { takeRecord } from "../../protocol/report/take.ts";
 import { within, type Clock } from "../clock.ts";
 import type { Power } from "../power/power.ts";
 import { readable } from "../store/readable.ts";

@@ -1,8 +1,8 @@
 import { Hono } from "hono";
 import type { SessionSummary } from "../../../protocol/api.ts";
 import { isUuid, type SessionId } from "../../../protocol/ids.ts";
-import { reportMarkdown } from "../../../protocol/report-markdown.ts";
-import type { Report } from "../../../protocol/report.ts";
+import { reportMarkdown } from "../../../protocol/report/markdown.ts";
+import type { Report } from "../../../protocol/report/report.ts";
 import { reportOf, type ReportDeps } from "../../sessions/report.ts";
 import { sessionStream } from "../../sessions/session.ts";
 import type { Env } from "../env.ts";

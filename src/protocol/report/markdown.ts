@@ -8,8 +8,8 @@ import type {
   ReportRunbook,
   Seen,
 } from "./report.ts";
-import { visibleText } from "./visible.ts";
-import { span } from "./words.ts";
+import { visibleText } from "../visible.ts";
+import { span } from "../words.ts";
 
 /**
  * The Report as Markdown. Whatever was recorded stands in code, where Markdown makes nothing of it: no HTML, no link, no
