@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { visibleText } from "../protocol/visible.ts";
 import type { Config } from "../server/config/config.ts";
 import { readConfig } from "../server/config/read.ts";
+import { programPath } from "../server/process/programs.ts";
 import { checkAgent } from "./doctor/agent.ts";
 import type { Check } from "./doctor/check.ts";
 import { ok, problem, warning } from "./doctor/check.ts";
@@ -54,7 +55,7 @@ async function* lookAtAll(env: NodeJS.ProcessEnv): AsyncGenerator<Check> {
 }
 
 async function* lookAt(config: Config, env: NodeJS.ProcessEnv): AsyncGenerator<Check> {
-  const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
+  const path = programPath(env);
   yield await checkServer(config);
   yield* checkMachines(config, path);
   yield* checkData(config);

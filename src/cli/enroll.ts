@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import type { Config, TargetConfig } from "../server/config/config.ts";
 import { readConfig } from "../server/config/read.ts";
+import { programPath } from "../server/process/programs.ts";
 import { sshHosts } from "../server/sides.ts";
 import { openAccess, type Access } from "./enroll/access.ts";
 import { holds, type Fact } from "./enroll/facts.ts";
@@ -24,7 +25,7 @@ export async function enroll(env: NodeJS.ProcessEnv, args: readonly string[]): P
   const wishes = readWishes(config, args);
   if (typeof wishes === "string") return refuse(`${wishes}\n\n${usage}`, 2);
   if (config.keyPath === null) return wrong();
-  const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
+  const path = programPath(env);
   try {
     return await takeSteps({ ...config, keyPath: config.keyPath }, wishes, path);
   } catch (error) {

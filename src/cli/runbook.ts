@@ -1,16 +1,16 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { visibleText } from "../protocol/visible.ts";
 import { systemClock } from "../server/clock.ts";
 import type { Config } from "../server/config/config.ts";
 import { readConfig } from "../server/config/read.ts";
-import { endIfStuck } from "../server/process/end-if-stuck.ts";
-import { killAll } from "../server/process/start.ts";
+import { programPath } from "../server/process/programs.ts";
 import { loadRunbooks, type RunbookOutcome, type Runbooks } from "../server/runbooks/runbooks.ts";
+import { parseAsked } from "./asked.ts";
 import { Refused } from "./by-server.ts";
 import { controlPaths, NobodyThere } from "./control.ts";
+import { endOnInterrupt } from "./interrupt.ts";
 import { runOnServer } from "./runbook-by-server.ts";
 import { askingOverSsh } from "./runbook-by-ssh.ts";
 
@@ -23,7 +23,6 @@ const exitCodes = {
   /** Of sysexits(3). */
   usage: 64,
   config: 78,
-  interrupted: 130,
 } as const;
 
 export interface RunbookAsking {
@@ -43,7 +42,7 @@ const folder = join(import.meta.dirname, "../../runbooks");
 export async function runRunbook(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
   const asked = parseArguments(args);
   if (typeof asked === "string") {
-    say(`${asked}\n${usage}`);
+    say(`${asked} Nothing was asked.\n${usage}`);
     return exitCodes.usage;
   }
   const { config } = await readConfig(env, (path) => readFileSync(path, "utf8"));
@@ -59,9 +58,13 @@ export async function runRunbook(args: readonly string[], env: NodeJS.ProcessEnv
     target: asked.target ?? config.targets[0]?.name ?? "devvm",
     key: randomUUID(),
   };
-  endOnInterrupt(asking);
+  endOnInterrupt(() =>
+    say(
+      `\n${asking.name} on ${asking.target} was called off. It changes nothing. Where a server ran it, it ends there by itself.`,
+    ),
+  );
   try {
-    const outcome = await carryOut(config, runbooks, env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin", asking);
+    const outcome = await carryOut(config, runbooks, programPath(env), asking);
     report(outcome, asked.json);
     return exitCodeOf(outcome);
   } catch (error) {
@@ -109,17 +112,10 @@ async function carryOut(
 }
 
 function parseArguments(args: readonly string[]) {
-  try {
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: { target: { type: "string" }, json: { type: "boolean", default: false } },
-    });
-    if (positionals.length > 1) return "One runbook at a time. Nothing was asked.";
-    return { name: positionals[0], target: values.target, json: values.json };
-  } catch (error) {
-    return `${(error as Error).message} Nothing was asked.`;
-  }
+  const asked = parseAsked(args);
+  if (typeof asked === "string") return asked;
+  const [name, ...others] = asked.words;
+  return others.length > 0 ? "One runbook at a time." : { name, ...asked };
 }
 
 function list(runbooks: Runbooks, json: boolean): number {
@@ -127,19 +123,6 @@ function list(runbooks: Runbooks, json: boolean): number {
   if (json) process.stdout.write(`${JSON.stringify(all)}\n`);
   else for (const { name, about } of all) tell(`${name.padEnd(16)} ${about}`);
   return exitCodes.nothingFound;
-}
-
-/** It changes nothing: whoever goes away leaves nothing behind. */
-function endOnInterrupt({ name, target }: RunbookAsking): void {
-  const end = () => {
-    say(
-      `\n${name} on ${target} was called off. It changes nothing. Where a server ran it, it ends there by itself.`,
-    );
-    killAll();
-    endIfStuck();
-    process.exit(exitCodes.interrupted);
-  };
-  process.once("SIGINT", end).once("SIGTERM", end).once("SIGHUP", end);
 }
 
 function report(outcome: RunbookOutcome, json: boolean): void {

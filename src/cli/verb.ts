@@ -1,18 +1,18 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { parseArgs } from "node:util";
 import type { Operation } from "../protocol/api.ts";
 import { parseVerb, verbNames, verbs } from "../protocol/verbs.ts";
 import { outcomeWords } from "../protocol/words.ts";
 import { visibleText } from "../protocol/visible.ts";
 import type { Config } from "../server/config/config.ts";
 import { readConfig } from "../server/config/read.ts";
-import { endIfStuck } from "../server/process/end-if-stuck.ts";
-import { killAll } from "../server/process/start.ts";
+import { programPath } from "../server/process/programs.ts";
+import { parseAsked } from "./asked.ts";
 import { askOverSsh } from "./by-ssh.ts";
 import { askServer, Refused, type Asking } from "./by-server.ts";
 import { controlPaths, NobodyThere } from "./control.ts";
 import { HumanLines } from "./human-lines.ts";
+import { endOnInterrupt } from "./interrupt.ts";
 
 /** What a script sees. The hypervisor's own codes (2 to 9, 75) pass through; 0 is given for nothing but done. */
 const exitCodes = {
@@ -25,7 +25,6 @@ const exitCodes = {
   /** Of sysexits(3). */
   usage: 64,
   config: 78,
-  interrupted: 130,
 } as const;
 
 const say = (sentence: string) => void process.stderr.write(`${visibleText(sentence)}\n`);
@@ -34,7 +33,7 @@ const say = (sentence: string) => void process.stderr.write(`${visibleText(sente
 export async function runVerb(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
   const asked = parseArguments(args);
   if (typeof asked === "string") {
-    say(`${asked}\nbreakglass verb ${verbNames.join("|")} [--target NAME] [--json]`);
+    say(`${asked} Nothing was sent.\nbreakglass verb ${verbNames.join("|")} [--target NAME] [--json]`);
     return exitCodes.usage;
   }
   const { config } = await readConfig(env, (path) => readFileSync(path, "utf8"));
@@ -44,11 +43,10 @@ export async function runVerb(args: readonly string[], env: NodeJS.ProcessEnv): 
   }
   const { verb, json } = asked;
   const asking = { verb, target: asked.target ?? config.targets[0]?.name ?? "devvm", key: randomUUID() };
-  endOnInterrupt(asking);
+  endOnInterrupt(() => say(calledOff(asking)));
   const lines = new HumanLines((text) => void process.stdout.write(text));
-  const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
   try {
-    const operation = await carryOut(config, path, asking, (output) => json || lines.add(output));
+    const operation = await carryOut(config, programPath(env), asking, (output) => json || lines.add(output));
     lines.end();
     report(operation, json);
     return exitCodeOf(operation);
@@ -94,34 +92,19 @@ async function carryOut(
 }
 
 function parseArguments(args: readonly string[]) {
-  try {
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: { target: { type: "string" }, json: { type: "boolean", default: false } },
-    });
-    const verb = parseVerb(positionals[0]);
-    if (positionals.length !== 1 || verb === undefined)
-      return `Exactly one verb is needed: ${verbNames.join(", ")}. Nothing was sent.`;
-    return { verb, target: values.target, json: values.json };
-  } catch (error) {
-    return `${(error as Error).message} Nothing was sent.`;
-  }
+  const asked = parseAsked(args);
+  if (typeof asked === "string") return asked;
+  const verb = parseVerb(asked.words[0]);
+  if (asked.words.length !== 1 || verb === undefined)
+    return `Exactly one verb is needed: ${verbNames.join(", ")}.`;
+  return { verb, ...asked };
 }
 
 /** Ends the watching, never the job. */
-function endOnInterrupt({ verb, target, key }: Asking): void {
-  const end = () => {
-    say(
-      verbs[verb].mutating
-        ? `\nNobody watches any more, but ${verb} on ${target} goes on if it was sent (operation ${key}). See \`breakglass verb status --target ${target}\`, the page or /rescue/operation/${key}.`
-        : `\n${verb} was called off. It changes nothing.`,
-    );
-    killAll();
-    endIfStuck();
-    process.exit(exitCodes.interrupted);
-  };
-  process.once("SIGINT", end).once("SIGTERM", end).once("SIGHUP", end);
+function calledOff({ verb, target, key }: Asking): string {
+  return verbs[verb].mutating
+    ? `\nNobody watches any more, but ${verb} on ${target} goes on if it was sent (operation ${key}). See \`breakglass verb status --target ${target}\`, the page or /rescue/operation/${key}.`
+    : `\n${verb} was called off. It changes nothing.`;
 }
 
 function report(operation: Operation, json: boolean): void {

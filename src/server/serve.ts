@@ -7,6 +7,7 @@ import { createSecurityHeaders } from "./auth/security-headers.ts";
 import type { Log, Server } from "./compose.ts";
 import type { Demo } from "./demo.ts";
 import { listen } from "./http/listen.ts";
+import { programPath } from "./process/programs.ts";
 
 export interface ServeOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -53,7 +54,7 @@ export async function serve({ env, wantsDemo, ownAddresses }: ServeOptions): Pro
   // A mistake of ours in one corner must not take the power path along: this process is what a machine depends on.
   process.on("unhandledRejection", (error) => log.error(error, "something failed that nobody waited for"));
 
-  const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
+  const path = programPath(env);
   let server: Server;
   let config: Config;
   try {

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { ModelSign } from "../../src/server/agent/model.ts";
 import type { Answer, Script } from "../../demo/model/script.ts";
-import { handClock } from "./hand-clock.ts";
+import { handClock } from "../doubles/hand-clock.ts";
 import { bash, errors, openStage, say, stageWith, texts, type Played } from "./stage.ts";
 
 /** The model answers with this first, then as if nothing had been. */

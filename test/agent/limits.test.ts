@@ -2,7 +2,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { handClock } from "./hand-clock.ts";
+import { handClock } from "../doubles/hand-clock.ts";
 import { bash, errors, say, stageWith, texts, type Played, type StageOptions } from "./stage.ts";
 
 const results = ({ events }: Played) => events.filter((event) => event.kind === "result");

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { globSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { startModel } from "../../demo/model/server.ts";
-import { handClock } from "./hand-clock.ts";
+import { handClock } from "../doubles/hand-clock.ts";
 import { agentPids, say, shown, stageWith, type StageOptions } from "./stage.ts";
 
 function echoing(options: Partial<StageOptions> = {}) {

@@ -2,7 +2,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { createServer as createHttp, type IncomingMessage, type RequestListener } from "node:http";
 import { createServer as createTcp, type AddressInfo, type Server, type Socket } from "node:net";
 import { createModelWatch, type ModelSign, type ModelWatch } from "../../src/server/agent/model.ts";
-import { handClock, type HandClock } from "./hand-clock.ts";
+import { handClock, type HandClock } from "../doubles/hand-clock.ts";
 
 const host = "127.0.0.1";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { createAccounts, type Accounts } from "../../src/server/broker/accounts.ts";
 import { openSsh, type Ssh } from "../../src/server/ssh/ssh.ts";
-import { handClock, type HandClock } from "../agent/hand-clock.ts";
+import { handClock, type HandClock } from "../doubles/hand-clock.ts";
 import { makeKey, startSshd } from "../doubles/sshd.ts";
 import { scriptedGuest } from "../enroll/stage.ts";
 

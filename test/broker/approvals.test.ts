@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { approvalHashed } from "../../src/server/broker/approvals.ts";
 import type { BrokerEvent } from "../../src/server/broker/broker.ts";
-import { handClock, type HandClock } from "../agent/hand-clock.ts";
+import { handClock, type HandClock } from "../doubles/hand-clock.ts";
 import { newKey, saw } from "../power/stage.ts";
 import { agentShell, brokerStage, shim, startShim, type BrokerStage, type Ran } from "./stage.ts";
 

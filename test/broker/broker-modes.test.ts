@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Door } from "../../src/server/broker/broker.ts";
 import { frame } from "../../src/server/broker/frames.ts";
 import { encode } from "../../src/server/process/frames.ts";
-import { handClock, type HandClock } from "../agent/hand-clock.ts";
+import { handClock, type HandClock } from "../doubles/hand-clock.ts";
 import { newKey, saw } from "../power/stage.ts";
 import { brokerStage, shim, type BrokerStage, type Pending } from "./stage.ts";
 

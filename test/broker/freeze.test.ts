@@ -6,7 +6,7 @@ import { systemClock } from "../../src/server/clock.ts";
 import { createFreeze, type Freeze } from "../../src/server/broker/freeze.ts";
 import { openFiles } from "../../src/server/store/files/files.ts";
 import type { Store } from "../../src/server/store/store.ts";
-import { handClock } from "../agent/hand-clock.ts";
+import { handClock } from "../doubles/hand-clock.ts";
 import { MemoryStore, newKey, saw } from "../power/stage.ts";
 import { brokerStage, shim, startShim, type BrokerStage } from "./stage.ts";
 

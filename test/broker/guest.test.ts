@@ -15,7 +15,7 @@ import { Output } from "../../src/server/broker/output.ts";
 import { runGuest } from "../../src/server/broker/run-guest.ts";
 import type { Channel, Sink } from "../../src/server/broker/sink.ts";
 import type { SshFinished } from "../../src/server/ssh/ssh.ts";
-import { handClock } from "../agent/hand-clock.ts";
+import { handClock } from "../doubles/hand-clock.ts";
 import { brokerStage, shim, startShim, type BrokerStage } from "./stage.ts";
 
 // Each waits for real processes to come and go; this ends what hangs.

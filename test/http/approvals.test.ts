@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { PendingApproval } from "../../src/protocol/api.ts";
 import { approvalHashed, approvalMsMax } from "../../src/server/broker/approvals.ts";
-import { handClock } from "../agent/hand-clock.ts";
+import { handClock } from "../doubles/hand-clock.ts";
 import { readToken } from "../doubles/app.ts";
 import { scratchFolder, scratchStore } from "../doubles/sessions.ts";
 import { agentPath, events, kinds, shown, turnEnded, waits } from "./agent-path.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { grantMinutes } from "../../src/protocol/api.ts";
-import { handClock } from "../agent/hand-clock.ts";
+import { handClock } from "../doubles/hand-clock.ts";
 import { agentPath, events, turnEnded, waits } from "./agent-path.ts";
 import type { EventStream } from "./event-stream.ts";
 

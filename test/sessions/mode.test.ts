@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { admitMs, neededMs, sessionsOpenMax } from "../../src/server/sessions/limits.ts";
 import { StoreError, type Store } from "../../src/server/store/store.ts";
-import { handClock } from "../agent/hand-clock.ts";
+import { handClock } from "../doubles/hand-clock.ts";
 import { scriptedAgent } from "../doubles/agent.ts";
 import { closedDoor, eventsOf, openSessions, scratchStore } from "../doubles/sessions.ts";
 import { delegate, mayBeFull, newSession, recorded, say, turnEnded } from "./stage.ts";

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "vitest";
 import type { GuestSight, PowerSight } from "../../src/server/watch/judge.ts";
 import { Watch } from "../../src/server/watch/watch.ts";
-import { handClock } from "../agent/hand-clock.ts";
+import { handClock } from "../doubles/hand-clock.ts";
 
 let watch: Watch;
 afterEach(() => watch.close());

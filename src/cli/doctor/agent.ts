@@ -12,6 +12,7 @@ import { openRunner, type Cage } from "../../server/agent/runner/runner.ts";
 import { trialSession } from "../../server/agent/runner/wire.ts";
 import { systemClock, within } from "../../server/clock.ts";
 import type { Config } from "../../server/config/config.ts";
+import { systemPath } from "../../server/process/programs.ts";
 import { run } from "../../server/process/run.ts";
 import { ok, problem, told, warning, type Check } from "./check.ts";
 
@@ -60,7 +61,7 @@ async function tryAsAccount(account: string, executable: string): Promise<Check>
   if (typeof as === "string") return told("agent", as);
   const [file = "", ...args] = as;
   const { stdout, stderr } = await run(
-    { file, args: [...args, executable, "--version"], env: { PATH: "/usr/bin:/bin", HOME: "/" }, cwd: "/" },
+    { file, args: [...args, executable, "--version"], env: { PATH: systemPath, HOME: "/" }, cwd: "/" },
     { outputBytesMax, deadlineMs: trialMsMax },
   );
   return versionIn(stdout === "" ? stderr : stdout);
@@ -107,7 +108,7 @@ async function confinedAsAccount(account: string): Promise<Check> {
       {
         file,
         args: [...args, "/bin/bash", "--norc", "-c", script],
-        env: { PATH: "/usr/bin:/bin" },
+        env: { PATH: systemPath },
         cwd: "/",
       },
       { outputBytesMax, deadlineMs: trialMsMax },

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { systemPath } from "./programs.ts";
 
 /**
  * Called just before process.exit(), which waits for Node's threads: one that hangs in a disk never ends. A child that
@@ -7,5 +8,5 @@ import { spawn } from "node:child_process";
 export function endIfStuck(): void {
   const script = 'sleep 1; read -r _ _ _ parent _ < /proc/$$/stat; [ "$parent" = "$1" ] && kill -9 "$1"';
   const args = ["-c", script, "sh", String(process.pid)];
-  spawn("/bin/sh", args, { detached: true, stdio: "ignore", env: { PATH: "/usr/bin:/bin" } }).unref();
+  spawn("/bin/sh", args, { detached: true, stdio: "ignore", env: { PATH: systemPath } }).unref();
 }

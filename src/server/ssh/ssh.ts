@@ -1,4 +1,5 @@
 import type { Readable, Writable } from "node:stream";
+import { systemPath } from "../process/programs.ts";
 import { run, type Finished } from "../process/run.ts";
 import { start, type Exit } from "../process/start.ts";
 import { configText, nameOf, pinnedLine, type SshHost } from "./config.ts";
@@ -124,7 +125,7 @@ interface Line {
 
 /** Opens no connection yet. A key that cannot be used is told by `problem()`; everything else goes on working. */
 export async function openSsh(options: SshOptions): Promise<Ssh> {
-  const path = options.path ?? "/usr/local/bin:/usr/bin:/bin";
+  const path = options.path ?? systemPath;
   const env = {
     PATH: path,
     LC_ALL: "C",

@@ -1,6 +1,7 @@
 import { chownSync, existsSync, mkdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { userInfo } from "node:os";
+import { systemPath } from "../../process/programs.ts";
 import { run } from "../../process/run.ts";
 import { start, type Running } from "../../process/start.ts";
 import { makeRuntimeFolder, type RuntimeFolder } from "../../ssh/runtime-folder.ts";
@@ -131,7 +132,7 @@ export function accountRunner(options: AccountOptions): Runner {
         "--own-account",
         ...options.readable.flatMap((path) => ["--readable", path]),
       ],
-      env: { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: sessionsDir, LANG: "C.UTF-8", ...mark },
+      env: { PATH: systemPath, HOME: sessionsDir, LANG: "C.UTF-8", ...mark },
       cwd: "/",
       stdin: "pipe",
     });

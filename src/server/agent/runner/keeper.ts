@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { systemPath } from "../../process/programs.ts";
 
 /** Outlives us by a moment: whatever carries its mark ends with this process, however that ends. */
 export interface Keeper {
@@ -24,7 +25,7 @@ done`;
   const child = spawn("/bin/sh", ["-c", script, "sh", `${name}=${value}`], {
     detached: true,
     stdio: ["pipe", "ignore", "ignore"],
-    env: { PATH: "/usr/bin:/bin" },
+    env: { PATH: systemPath },
   });
   child.on("error", () => {});
   child.stdin.on("error", () => {});

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { delimiter, dirname } from "node:path";
 import type { SessionId } from "../../../protocol/ids.ts";
+import { systemPath } from "../../process/programs.ts";
 import { start } from "../../process/start.ts";
 import { foldersOf, makeFolders } from "./folders.ts";
 import { openKeeper, type Keeper } from "./keeper.ts";
@@ -9,7 +10,7 @@ import { descendants, endAll, tagged } from "./processes.ts";
 import type { Cage, Order, Places, Runner, RunnerOptions } from "./runner.ts";
 
 /** The programs of the machine; the Broker's folder and our Node stand before them. */
-const systemPath = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"];
+const machinePath = `${systemPath}:/usr/sbin:/sbin`;
 
 const says =
   "Not confined: the agent has the server's own account, and can read all that the server can, its key included. " +
@@ -63,7 +64,7 @@ export function barePlaces(
   },
 ): Places {
   const { executable, brokerSocket } = at;
-  const path = [at.binDir, at.nodeDir, ...systemPath].join(delimiter);
+  const path = [at.binDir, at.nodeDir, machinePath].join(delimiter);
   return { executable, brokerSocket, path, ...foldersOf(at.sessionsDir, session) };
 }
 
