@@ -112,6 +112,7 @@ function installPrograms() {
     ...forStart,
     sshd: "openssh-server",
     chromium: "chromium",
+    "chromium-headless-shell": "chromium-headless-shell",
     shellcheck: "shellcheck",
     ps: "procps",
     "mkfs.ext4": "e2fsprogs",

@@ -14,7 +14,7 @@ import { startServer, type RunningServer } from "./server.ts";
 
 let browser: Browser;
 beforeAll(async () => {
-  browser = await launchBrowser();
+  browser = await launchBrowser("browser");
 });
 afterAll(() => browser.close());
 

@@ -27,7 +27,7 @@ export function rig(): { readonly open: (wish?: Wish) => Promise<Opened> } {
   let browser: Browser;
   const closers: (() => Promise<void>)[] = [];
   beforeAll(async () => {
-    browser = await launchBrowser();
+    browser = await launchBrowser("shell");
   });
   afterEach(async () => {
     for (const close of closers.splice(0)) await close();
