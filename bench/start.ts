@@ -21,7 +21,7 @@ export async function benchStart(): Promise<void> {
      createServer((_, response) => response.end("{}")).listen(port, "127.0.0.1");`,
   );
   try {
-    const ours = await measure("src/server/main.ts", join(folder, "data"));
+    const ours = await measure("src/server/main.mjs", join(folder, "data"));
     const baseline = await measure(bare, join(folder, "data"));
     print("cold start to /health", {
       ms: ours.ms,

@@ -24,7 +24,7 @@ export async function benchTap(): Promise<void> {
   const dataDir = join(host.dir, "data");
   mkdirSync(dataDir, { mode: 0o700 });
   writeFileSync(join(dataDir, "known_hosts"), known);
-  const server = spawn(process.execPath, ["src/server/main.ts"], {
+  const server = spawn(process.execPath, ["src/server/main.mjs"], {
     env: {
       PATH: process.env["PATH"],
       HOME: host.dir,

@@ -1,4 +1,4 @@
-/** What `demo/main.ts` prints, as one line of JSON on stdout, once everything answers. */
+/** What `demo/main.mjs` prints, as one line of JSON on stdout, once everything answers. */
 export interface DemoReady {
   readonly guest: {
     readonly host: string;

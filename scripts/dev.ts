@@ -17,7 +17,7 @@ const page = await createServer({
 await page.listen();
 const server = spawn(
   process.execPath,
-  ["--watch", "--watch-preserve-output", "src/server/main.ts", "--demo"],
+  ["--watch", "--watch-preserve-output", "src/server/main.mjs", "--demo"],
   { env: { ...process.env, BREAKGLASS_LISTEN: listen }, stdio: ["ignore", "inherit", "inherit"] },
 );
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => server.kill());

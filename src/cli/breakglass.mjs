@@ -6,7 +6,7 @@ import { constants } from "node:os";
 import { fileURLToPath } from "node:url";
 
 const node = fileURLToPath(new URL("../../node_modules/.bin/node", import.meta.url));
-const main = fileURLToPath(new URL("main.ts", import.meta.url));
+const main = fileURLToPath(new URL("main.mjs", import.meta.url));
 
 if (existsSync(node)) runPinned();
 else {

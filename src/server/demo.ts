@@ -18,7 +18,7 @@ const stderrCharsMax = 2_000;
 export async function startDemo(path: string): Promise<Demo> {
   const running = start({
     file: process.execPath,
-    args: [fileURLToPath(new URL("../../demo/main.ts", import.meta.url))],
+    args: [fileURLToPath(new URL("../../demo/main.mjs", import.meta.url))],
     env: { PATH: path },
     stdin: "pipe",
   });

@@ -198,7 +198,7 @@ async function sidecar(account: Account, cage: "auto" | "none", claude?: string)
       "--no-new-privs",
       "--",
       process.execPath,
-      resolve("src/cli/main.ts"),
+      resolve("src/cli/main.mjs"),
       "runner",
       ...args,
       ...(claude === undefined ? [] : ["--claude", claude]),

@@ -95,7 +95,7 @@ export async function startProgram(
   /** Words before the command. */
   within: readonly string[] = [],
 ): Promise<ChildProcess> {
-  const words = [...within, process.execPath, resolve("src/cli/main.ts"), "runner", ...args];
+  const words = [...within, process.execPath, resolve("src/cli/main.mjs"), "runner", ...args];
   const child = spawn(words[0] ?? "", words.slice(1), {
     env: { PATH: "/usr/bin:/bin", HOME: "/nowhere" },
     stdio: ["ignore", "pipe", "pipe"],

@@ -38,7 +38,7 @@ function buildPackage(main: string) {
   onTestFinished(() => rmSync(root, { recursive: true }));
   const command = join(root, "src", "cli", "breakglass.mjs");
   cpSync("src/cli/breakglass.mjs", command);
-  writeFileSync(join(root, "src", "cli", "main.ts"), main);
+  writeFileSync(join(root, "src", "cli", "main.mjs"), main);
   mkdirSync(join(root, "node_modules", ".bin"), { recursive: true });
   symlinkSync(process.execPath, join(root, "node_modules", ".bin", "node"));
   return { root, command };

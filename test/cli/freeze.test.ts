@@ -71,7 +71,7 @@ async function askWith(command: string, answer: (() => unknown) | null) {
     rmSync(folder, { recursive: true });
   });
   const env = { PATH: process.env["PATH"], BREAKGLASS_DATA_DIR: folder };
-  const child = spawn(process.execPath, ["src/cli/main.ts", command], { env });
+  const child = spawn(process.execPath, ["src/cli/main.mjs", command], { env });
   let stdout = "";
   let stderr = "";
   child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));

@@ -12,7 +12,7 @@ export interface Ended {
 
 /** The demo as the server starts it: a child process that says one line and ends with its stdin. */
 export async function spawnDemo() {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "../../demo/main.ts")], {
+  const child = spawn(process.execPath, [join(import.meta.dirname, "../../demo/main.mjs")], {
     stdio: ["pipe", "pipe", "inherit"],
   });
   const exit = new Promise<number | null>((resolve) => child.once("exit", resolve));

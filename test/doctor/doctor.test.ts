@@ -168,7 +168,7 @@ async function deployment({ hypervisor = "forced", clock = "right" }: Faults = {
 
 async function doctor(env: Readonly<Record<string, string>>) {
   const run = async (...args: readonly string[]) => {
-    const child = spawn(process.execPath, [resolve("src/cli/main.ts"), "doctor", ...args], {
+    const child = spawn(process.execPath, [resolve("src/cli/main.mjs"), "doctor", ...args], {
       env: { PATH: process.env["PATH"], HOME: "/nowhere", ...env },
       stdio: ["ignore", "pipe", "inherit"],
     });

@@ -110,7 +110,7 @@ async function arrive(server: RunningServer, link: string, size: Size): Promise<
 /** For another device. */
 function anotherLink(HOME: string): string {
   const env = { PATH: process.env["PATH"], HOME };
-  const { stdout } = spawnSync(process.execPath, ["src/cli/main.ts", "link"], { encoding: "utf8", env });
+  const { stdout } = spawnSync(process.execPath, ["src/cli/main.mjs", "link"], { encoding: "utf8", env });
   return /\S+#k=\S+/.exec(stdout)![0];
 }
 

@@ -180,12 +180,12 @@ test("breakglass link prints a link that opens the running server", { timeout: 1
   const HOME = scratchFolder();
   const server = await startServer({ env: { HOME } });
   const env = { PATH: process.env["PATH"], HOME };
-  const { stdout } = spawnSync(process.execPath, ["src/cli/main.ts", "link"], { encoding: "utf8", env });
+  const { stdout } = spawnSync(process.execPath, ["src/cli/main.mjs", "link"], { encoding: "utf8", env });
   const link = /\S+#k=\S+/.exec(stdout)?.[0] ?? "";
   expect(new URL(link).origin).toBe(server.origin);
   const { ask } = await signIn({ ...server, link });
   expect((await ask("GET", "/api/sessions")).status).toBe(200);
-  const nobody = spawnSync(process.execPath, ["src/cli/main.ts", "link"], {
+  const nobody = spawnSync(process.execPath, ["src/cli/main.mjs", "link"], {
     encoding: "utf8",
     env: { ...env, HOME: scratchFolder() },
   });

@@ -40,7 +40,7 @@ export async function startServer(
   const [command = "", ...args] = [
     ...(options.within ?? []),
     process.execPath,
-    "src/server/main.ts",
+    "src/server/main.mjs",
     ...((options.demo ?? true) ? ["--demo"] : []),
   ];
   const child = spawn(command, args, { env, stdio: ["ignore", "pipe", "pipe"] });

@@ -81,7 +81,7 @@ export async function startMachine() {
     keyPath: file("keys/console"),
     /** `breakglass enroll devvm …`, and what the Operator types. */
     async enroll(args: readonly string[], typed = "") {
-      const enrolling = spawn(process.execPath, [resolve("src/cli/main.ts"), "enroll", "devvm", ...args], {
+      const enrolling = spawn(process.execPath, [resolve("src/cli/main.mjs"), "enroll", "devvm", ...args], {
         env: {
           PATH: `${file("bin")}:${process.env["PATH"]}`,
           BREAKGLASS_DATA_DIR: file("data"),

@@ -76,7 +76,7 @@ export async function makeStage(options: {
       }
     },
     async enroll(env, args, input = "") {
-      const child = spawn(process.execPath, [resolve("src/cli/main.ts"), "enroll", ...args], {
+      const child = spawn(process.execPath, [resolve("src/cli/main.mjs"), "enroll", ...args], {
         env: {
           PATH: process.env["PATH"],
           BREAKGLASS_DATA_DIR: dataDir,

@@ -169,7 +169,7 @@ function runnerProgram() {
     kill,
     async start() {
       const words = [
-        "src/cli/main.ts",
+        "src/cli/main.mjs",
         "runner",
         "--socket",
         socketPath,

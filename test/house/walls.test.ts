@@ -15,7 +15,7 @@ import { expect, onTestFinished, test } from "vitest";
 
 /** From the top of the house to its ground; an import may only go down. Rooms in one row do not know each other. */
 const rows = [
-  ["main.ts"],
+  ["main.mjs"],
   ["serve.ts"],
   [
     "compose.ts",
@@ -45,7 +45,7 @@ const ground = ["clock.ts", "config", "presets.ts"];
 
 test("imports in the server only go down", () => {
   const wrong: string[] = [];
-  for (const file of globSync("src/server/**/*.ts")) {
+  for (const file of globSync("src/server/**/*.{ts,mjs}")) {
     const room = roomOf(file);
     for (const target of importsOf(file)) {
       const aim = relative("src/server", target);
@@ -64,10 +64,10 @@ test("imports in the server only go down", () => {
 });
 
 test("only the composition names implementations, and only main reads the environment", () => {
-  const readers = globSync("src/server/**/*.ts").filter((file) =>
+  const readers = globSync("src/server/**/*.{ts,mjs}").filter((file) =>
     /process\.env\b/.test(readFileSync(file, "utf8")),
   );
-  expect(readers).toEqual(["src/server/main.ts"]);
+  expect(readers).toEqual(["src/server/main.mjs"]);
 });
 
 test("pages know lib, and parts know only props", () => {

@@ -12,7 +12,7 @@ const timeout = 120_000;
 
 /** `breakglass runbook …` as somebody types it. */
 async function byHand(env: Readonly<Record<string, string>>, ...args: string[]) {
-  const child = spawn(process.execPath, ["src/cli/main.ts", "runbook", ...args], {
+  const child = spawn(process.execPath, ["src/cli/main.mjs", "runbook", ...args], {
     env: { PATH: process.env["PATH"] ?? "", HOME: env["BREAKGLASS_DATA_DIR"] ?? "/nonexistent", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });

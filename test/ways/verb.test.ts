@@ -20,7 +20,7 @@ interface Running {
 
 /** `breakglass verb …` as a process of its own. */
 function runVerb(env: Readonly<Record<string, string>>, ...args: string[]): Running {
-  const child = spawn(process.execPath, ["src/cli/main.ts", "verb", ...args], {
+  const child = spawn(process.execPath, ["src/cli/main.mjs", "verb", ...args], {
     env: { PATH: process.env["PATH"], ...env },
   });
   let [stdout, stderr] = ["", ""];

@@ -186,7 +186,7 @@ const as = ({ uid, gid }: Who) => [
 function installedAt(installed = root) {
   return {
     node: process.execPath.replace(root, installed),
-    main: join(installed, "src/cli/main.ts"),
+    main: join(installed, "src/cli/main.mjs"),
     bin: join(installed, "src/server/broker/bin"),
   };
 }

@@ -7,7 +7,7 @@ const commitsAtOnceMax = 2;
 const slowCommitMs = 1000;
 
 /**
- * A hung flush keeps one of Node's threads for as long as it hangs (main.ts asks for twelve; by itself Node has four). With
+ * A hung flush keeps one of Node's threads for as long as it hangs (main.mjs asks for twelve; by itself Node has four). With
  * slow ones counted at most three are in commits, so that reading goes on. At the limit the disk as a whole hangs: all commits wait.
  */
 const commitThreadsMax = 3;

@@ -1,9 +1,10 @@
-import { startDemo } from "./start.ts";
+import "../src/server/process/compile-cache.mjs";
 
 /**
  * The embedded target as a process of its own. Says one line of JSON (demo/ready.ts) when everything answers, and ends
  * when its stdin ends, so that it never outlives whoever started it.
  */
+const { startDemo } = await import("./start.ts");
 const demo = await startDemo();
 let ending = false;
 const end = () => {
@@ -12,7 +13,7 @@ const end = () => {
   void demo.end().then(() => process.exit(0));
 };
 process.stdin.on("end", end).on("close", end).on("error", end).resume();
-for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, end);
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, end);
 // Whoever started us may be gone before the line is read; our stdin tells.
 process.stdout.on("error", end);
 process.stdout.write(`${JSON.stringify(demo.ready)}\n`);

@@ -1,5 +1,5 @@
+import "../server/process/compile-cache.mjs";
 import { parseArgs } from "node:util";
-import { printLink } from "./link.ts";
 
 /** What has not ended by then hangs. */
 const endMs = 1_000;
@@ -24,13 +24,13 @@ const { positionals } = parseArgs({ allowPositionals: true, strict: false });
 switch (positionals[0]) {
   case "demo":
     process.argv.push("--demo");
-    await import("../server/main.ts");
+    await import("../server/main.mjs");
     break;
   case "serve":
-    await import("../server/main.ts");
+    await import("../server/main.mjs");
     break;
   case "link":
-    process.exitCode = await printLink(process.env);
+    process.exitCode = await (await import("./link.ts")).printLink(process.env);
     break;
   case "verb": {
     const { runVerb } = await import("./verb.ts");
@@ -69,7 +69,7 @@ switch (positionals[0]) {
 }
 
 /** A disk that hangs holds a thread, and with it the end of this process. */
-async function endSoon(): Promise<void> {
+async function endSoon() {
   const { endIfStuck } = await import("../server/process/end-if-stuck.ts");
   setTimeout(() => {
     endIfStuck();
