@@ -1,4 +1,3 @@
-import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import { LongFirst } from "./scripts/long-first.ts";
 import { skippedFiles } from "./scripts/needs.ts";
@@ -12,11 +11,11 @@ export default defineConfig({
     // Node's own type stripping: tests run what production runs.
     experimental: { viteModuleRunner: false },
     // As there, what was stripped and compiled once is not compiled again for each file.
-    execArgv: ["--import", fileURLToPath(import.meta.resolve("./src/server/process/compile-cache.mjs"))],
+    execArgv: ["--import", "./src/server/process/compile-cache.mjs"],
     // Real processes on two shared cores: these bounds end what hangs, they time nothing.
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    maxWorkers: 3,
+    maxWorkers: 4,
     sequence: { sequencer: LongFirst },
     reporters: ["./scripts/closing-line-reporter.ts"],
   },

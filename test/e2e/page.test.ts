@@ -15,7 +15,10 @@ afterAll(() => browser.close());
 async function arrive(size: Size, server?: RunningServer) {
   const running = server ?? (await startServer());
   const device = await openPage(browser, size);
-  onTestFinished(device.close);
+  onTestFinished(async ({ task }) => {
+    if (task.result?.state === "fail") console.error(await device.page.locator("body").innerText());
+    await device.close();
+  });
   await device.page.goto(running.link ?? running.origin);
   await device.page.getByLabel("Message to the agent").waitFor();
   const shot = (name: string) => keep(device.page, `${name}-${size}`, "e2e");
