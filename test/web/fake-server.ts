@@ -73,6 +73,8 @@ export class FakeServer {
   streamsDown = false;
   /** How far its clock is ahead of this process's. */
   aheadMs = 0;
+  /** Says that the replay has ended: at once, or when a test lets it. */
+  whenReplayed = (say: () => void): void => say();
   /** The next stream begins with `reset` and the whole log, as after a restored store. */
   resetOnce = false;
 
@@ -342,11 +344,13 @@ export class FakeServer {
     this.resetOnce = false;
     if (whole) response.write("event: reset\ndata: {}\n\n");
     const frames = log.slice(whole ? 0 : from).map(numbered);
-    response.write(
-      `${frames.join("")}event: caught-up\ndata: {}\n\nevent: targets\ndata: ${JSON.stringify(this.facts.targets)}\n\n`,
-    );
-    response.write(`event: mode\ndata: ${JSON.stringify(this.modeOf(session))}\n\n`);
-    response.write(`event: console\ndata: ${JSON.stringify(this.facts.now)}\n\n`);
+    response.write(frames.join(""));
+    this.whenReplayed(() => {
+      response.write(`event: caught-up\ndata: {}\n\n`);
+      response.write(`event: targets\ndata: ${JSON.stringify(this.facts.targets)}\n\n`);
+      response.write(`event: mode\ndata: ${JSON.stringify(this.modeOf(session))}\n\n`);
+      response.write(`event: console\ndata: ${JSON.stringify(this.facts.now)}\n\n`);
+    });
     const client = { response, session };
     this.#clients.add(client);
     response.on("close", () => this.#clients.delete(client));

@@ -36,6 +36,20 @@ test("a link that is used up says so, and a token signs in", async () => {
   await page.getByText("Connected", { exact: true }).waitFor();
 });
 
+test("no preset is offered before it is known what the session holds: one that gives way loses the tap", async () => {
+  const replayed = Promise.withResolvers<() => void>();
+  const { page, server } = await open({
+    prepare: (server) => (server.whenReplayed = (say) => replayed.resolve(say)),
+  });
+  const say = await replayed.promise;
+  await page.getByLabel("Message to the agent").waitFor();
+  const triage = page.getByRole("button", { name: "Triage" });
+  expect(await triage.count()).toBe(0);
+  say();
+  await triage.click();
+  await expect.poll(() => server.asked("/prompt").length).toBe(1);
+});
+
 test("a preset runs a whole turn, with words as they are written and findings at the end", async () => {
   const { page, server, session, errors } = await open();
   server.whenPrompted = () => {

@@ -29,7 +29,7 @@ const freeBytesMin = 128 * 1024 * 1024;
 const appendBytesMax = 256 * 1024;
 const recordCharactersMax = 64 * 1024;
 /** A command that has ended waits so long for the store; what is not kept by then is said not to be. */
-const endMsMax = 1_000;
+const endMsMax = 3_000;
 
 /** One stream per command. */
 const stream = (session: SessionId, n: number): StreamName => `exec/${session}-${n}`;

@@ -3,7 +3,8 @@ import { span } from "./words.ts";
 
 /** What a mode lets the agent do, in one sentence each. */
 export const modeSays: Readonly<Record<Mode, string>> = {
-  observe: "It only looks, with the account that owns nothing. Privileged commands and verbs are refused.",
+  observe:
+    "It only looks, with the account that owns nothing; where a machine has none, every command waits for your yes. What is privileged, and every verb that touches the machine, is refused.",
   supervised:
     "It looks freely with the account that owns nothing. Every privileged command and every verb that touches the machine waits for your yes.",
   autonomous:
