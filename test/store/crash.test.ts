@@ -75,7 +75,8 @@ test("a directory is free again after an orderly close, in the same process too"
 function startWriter(run: string) {
   return start({
     file: process.execPath,
-    args: [join(import.meta.dirname, "writer.ts"), directory, run],
+    // As this test itself was started: with what was compiled once.
+    args: [...process.execArgv, join(import.meta.dirname, "writer.ts"), directory, run],
     env: {},
   });
 }

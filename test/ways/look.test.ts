@@ -10,7 +10,7 @@ import { launchBrowser, openPage, shot, type Size } from "../web/browser.ts";
 
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 let browser: Browser;
-beforeAll(async () => void (browser = await launchBrowser("browser")));
+beforeAll(async () => void (browser = await launchBrowser("shell")));
 afterAll(() => browser.close());
 
 const devvm: TargetStatus = {
