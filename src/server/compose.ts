@@ -2,7 +2,6 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { repairPreset } from "../../demo/presets.ts";
-import type { OperationId } from "../protocol/ids.ts";
 import type { TargetStatus } from "../protocol/targets.ts";
 import { composeAgent } from "./agent-side.ts";
 import { createAudit } from "./audit/audit.ts";
@@ -18,30 +17,14 @@ import { createApp } from "./http/app.ts";
 import { openControl } from "./http/control.ts";
 import type { Listening } from "./http/listen.ts";
 import { Streams } from "./http/stream.ts";
-import { createPower, type Power } from "./power/power.ts";
-import { mirrorIn, spoolFolders } from "./power/spool.ts";
-import { bringInSpooled, spooledIn } from "./power/spooled.ts";
+import { composePower } from "./power-side.ts";
+import type { Power } from "./power/power.ts";
 import { defaultPresets } from "./presets.ts";
 import { openRecord } from "./record.ts";
 import { loadRunbooks } from "./runbooks/runbooks.ts";
 import { Sessions } from "./sessions/sessions.ts";
-import {
-  acceptHostKey,
-  accountName,
-  askGuest,
-  askPower,
-  brokerTarget,
-  guestAlias,
-  guestsComeBack,
-  hypervisors,
-  observeAlias,
-  powerAlias,
-  refusedHostKeys,
-  sshHosts,
-  type PinnedKeys,
-} from "./sides.ts";
+import { acceptHostKey, accountName, askGuest, askPower, brokerTarget, refusedHostKeys } from "./sides.ts";
 import { keptFolder, nameOf } from "./ssh/runtime-folder.ts";
-import { openSsh } from "./ssh/ssh.ts";
 import { verbAudit } from "./verb-audit.ts";
 import { Watch } from "./watch/watch.ts";
 
@@ -73,8 +56,6 @@ export interface Server {
 
 /** Free bytes below which new Turns are refused. */
 const reserveBytes = 64 * 1024 * 1024;
-/** Bringing in what was spooled has so long; then it goes on while the server works. */
-const spooledMs = 1_500;
 /** Reading whether agents are frozen has so long; until it is known the Broker refuses everything. */
 const freezeMs = 1_000;
 /** Connections that do not end by themselves get this long. */
@@ -99,10 +80,6 @@ export async function compose({
   const kept = keptFolder(config.dataDir);
   if (kept === null)
     log.warn("what is kept in memory is lost with this process: somebody else has a folder of its name");
-  const [onDisk = "", inMemory = ""] = spoolFolders(config.dataDir, kept);
-  // What lies there now was left by a process that is gone; from here on our own is among it.
-  const leftInMemory = kept === null ? new Set<OperationId>() : await spooledIn(inMemory);
-
   const record = await openRecord({ directory: config.dataDir, clock, log });
   const { store } = record;
   const openInTime = record.problem() === null;
@@ -117,39 +94,17 @@ export async function compose({
   const secret = cookieSecret(openInTime ? config.dataDir : null, kept, log);
   const auth = createAuth({ clock, random: randomBytes, secret, config });
 
-  const ssh = await openSsh({
-    hosts: sshHosts(config.targets, demo ? demoKeys(demo, defaultTarget) : {}),
-    keyPath: config.keyPath ?? undefined,
-    knownHostsDir: config.dataDir,
-    knownHostsCopy: kept === null ? undefined : join(kept, "known_hosts"),
+  const { ssh, power, mirror } = await composePower({
+    config,
+    demo,
+    clock,
+    record,
+    audit,
+    kept,
     runtimeName,
     path,
-    log: (text) => log.warn(text),
+    warn: (text) => log.warn(text),
   });
-  const verbTimeoutMs = config.verbTimeoutSeconds * 1000;
-  const mirror = kept === null ? undefined : mirrorIn(kept, (text) => log.warn(text));
-  const power = createPower({
-    targets: hypervisors({ ssh, clock, resendMs: verbTimeoutMs }, config.targets),
-    comesBack: guestsComeBack({ ssh, clock }, config.targets),
-    store,
-    clock,
-    newId: randomUUID,
-    verbTimeoutMs,
-    log: (text) => log.warn(text),
-    mirror,
-  });
-  /** What was before this start: the spool first, so that what is open in it is looked up as well. */
-  const takeUp = async () => {
-    const deps = { store, audit, clock, log: (text: string) => log.warn(text) };
-    await within(
-      clock,
-      spooledMs,
-      bringInSpooled(deps, onDisk).then(() => bringInSpooled(deps, inMemory, leftInMemory)),
-    );
-    await power.recover();
-  };
-  if (openInTime) await takeUp();
-  else void record.opened.then(takeUp);
 
   const agentSide = composeAgent({ config, demo, clock, env: agentEnv });
   const { agent, model, modelWatch } = agentSide;
@@ -312,12 +267,4 @@ function operationsOf(power: Power, target: string): Pick<TargetStatus, "current
       ...(operation.outcome && { outcome: operation.outcome.kind }),
     };
   return { current: brief(power.current(target)), last: brief(power.last(target)) };
-}
-
-function demoKeys({ guest, hypervisor }: Demo, target: string): PinnedKeys {
-  return {
-    [guestAlias(target)]: guest.hostKey,
-    [observeAlias(target)]: guest.hostKey,
-    [powerAlias(target)]: hypervisor.hostKey,
-  };
 }

@@ -25,6 +25,7 @@ const rows = [
     "demo.ts",
     "log.ts",
     "notices.ts",
+    "power-side.ts",
     "record.ts",
     "sides.ts",
     "verb-audit.ts",
