@@ -31,7 +31,12 @@ describe.each(isolations)("at its end, with isolation %s,", { timeout: 60_000 },
       script: (asked) => (asked.prompt === "first" ? commands(detached)(asked) : say("Yes.")),
     });
     const stop = new AbortController();
-    const playing = stage.play("first", { signal: stop.signal });
+    const told = Promise.withResolvers<void>();
+    const playing = stage.play("first", {
+      signal: stop.signal,
+      onEvent: ({ kind }) => void (kind === "tool" && told.resolve()),
+    });
+    await told.promise;
     await begun(sleep);
     await remembered(stage.sessionsDir, '"first"');
     stop.abort();
