@@ -5,6 +5,7 @@ import { visibleText } from "../protocol/visible.ts";
 import { systemClock } from "../server/clock.ts";
 import type { Config } from "../server/config/config.ts";
 import { readConfig } from "../server/config/read.ts";
+import { defaultTarget } from "../server/config/targets.ts";
 import { programPath } from "../server/process/programs.ts";
 import { loadRunbooks, type RunbookOutcome, type Runbooks } from "../server/runbooks/runbooks.ts";
 import { parseAsked } from "./asked.ts";
@@ -55,7 +56,7 @@ export async function runRunbook(args: readonly string[], env: NodeJS.ProcessEnv
   if (asked.name === undefined) return list(runbooks, asked.json);
   const asking = {
     name: asked.name,
-    target: asked.target ?? config.targets[0]?.name ?? "devvm",
+    target: asked.target ?? defaultTarget(config.targets),
     key: randomUUID(),
   };
   endOnInterrupt(() =>

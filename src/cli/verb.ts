@@ -6,6 +6,7 @@ import { outcomeWords } from "../protocol/words.ts";
 import { visibleText } from "../protocol/visible.ts";
 import type { Config } from "../server/config/config.ts";
 import { readConfig } from "../server/config/read.ts";
+import { defaultTarget } from "../server/config/targets.ts";
 import { programPath } from "../server/process/programs.ts";
 import { parseAsked } from "./asked.ts";
 import { askOverSsh } from "./by-ssh.ts";
@@ -42,7 +43,7 @@ export async function runVerb(args: readonly string[], env: NodeJS.ProcessEnv): 
     return exitCodes.config;
   }
   const { verb, json } = asked;
-  const asking = { verb, target: asked.target ?? config.targets[0]?.name ?? "devvm", key: randomUUID() };
+  const asking = { verb, target: asked.target ?? defaultTarget(config.targets), key: randomUUID() };
   endOnInterrupt(() => say(calledOff(asking)));
   const lines = new HumanLines((text) => void process.stdout.write(text));
   try {

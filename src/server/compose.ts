@@ -10,6 +10,7 @@ import { createAccounts } from "./broker/accounts.ts";
 import { createBroker } from "./broker/broker.ts";
 import { systemClock, within } from "./clock.ts";
 import type { Config, Problem } from "./config/config.ts";
+import { defaultTarget } from "./config/targets.ts";
 import { composeConsole } from "./console.ts";
 import { cookieSecret } from "./cookie-secret.ts";
 import type { Demo } from "./demo.ts";
@@ -75,7 +76,6 @@ export async function compose({
 }: ComposeDeps): Promise<Server> {
   const clock = systemClock;
   const report = (error: unknown) => log.error(error, "the server failed at something");
-  const defaultTarget = config.targets[0]?.name ?? "devvm";
 
   const kept = keptFolder(config.dataDir);
   if (kept === null)
@@ -208,7 +208,7 @@ export async function compose({
     power,
     clock,
     newKey: randomUUID,
-    defaultTarget,
+    defaultTarget: defaultTarget(config.targets),
     facts: () => page.facts(),
     pendingApprovals: () => page.pendingApprovals(),
     approvals: broker.approvals,

@@ -4,6 +4,7 @@ import type { OperationId } from "../protocol/ids.ts";
 import type { Audit } from "./audit/audit.ts";
 import { within, type Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
+import { defaultTarget } from "./config/targets.ts";
 import type { Demo } from "./demo.ts";
 import { createPower, type Power } from "./power/power.ts";
 import { mirrorIn, spoolFolders, type Mirror } from "./power/spool.ts";
@@ -50,7 +51,7 @@ export async function composePower(deps: {
   // What lies there now was left by a process that is gone; from here on our own is among it.
   const leftInMemory = kept === null ? new Set<OperationId>() : await spooledIn(inMemory);
   const ssh = await openSsh({
-    hosts: sshHosts(config.targets, demo ? demoKeys(demo, config.targets[0]?.name ?? "devvm") : {}),
+    hosts: sshHosts(config.targets, demo ? demoKeys(demo, defaultTarget(config.targets)) : {}),
     keyPath: config.keyPath ?? undefined,
     knownHostsDir: config.dataDir,
     knownHostsCopy: kept === null ? undefined : join(kept, "known_hosts"),

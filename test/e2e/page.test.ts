@@ -29,6 +29,8 @@ async function arrive(size: Size, server?: RunningServer) {
 const answered = (page: Page) => page.locator("strong", { hasText: "Now:" });
 const preset = (page: Page, name: string) =>
   page.getByRole("button", { name: new RegExp(`^${name}`) }).first();
+const confirm = (page: Page, verb: RegExp) =>
+  page.getByRole("dialog").getByRole("button", { name: verb }).last().click();
 
 async function insideViewport(page: Page, size: Size): Promise<void> {
   const box = await page.getByLabel("Message to the agent").boundingBox();
@@ -78,11 +80,7 @@ test(
     await page.getByRole("button", { name: /power/i }).first().click();
     await page.getByRole("button", { name: /^reset/i }).click();
     await page.getByRole("dialog").getByText(/devvm/).first().waitFor();
-    await page
-      .getByRole("dialog")
-      .getByRole("button", { name: /^reset/i })
-      .last()
-      .click();
+    await confirm(page, /^reset/i);
     await expect
       .poll(async () => (await operations(page, server)).find(({ verb }) => verb === "reset")?.settled_at, {
         timeout: 90_000,
@@ -95,11 +93,7 @@ test(
       .first()
       .click();
     await shot("5-confirm");
-    await page
-      .getByRole("dialog")
-      .getByRole("button", { name: /^cycle/i })
-      .last()
-      .click();
+    await confirm(page, /^cycle/i);
     await expect
       .poll(
         async () => (await operations(page, server)).find(({ verb }) => verb === "cycle")?.outcome?.kind,

@@ -8,6 +8,11 @@ import { isAccount, parseEndpoint } from "./values.ts";
 /** The Target that the variables describe; presets and agents know it by this name. */
 const defaultTargetName = "devvm";
 
+/** Which machine is meant where none is named: the first; while none is configured, the one that the variables would describe. */
+export function defaultTarget(targets: readonly TargetConfig[]): string {
+  return targets[0]?.name ?? defaultTargetName;
+}
+
 /**
  * The accounts when none is named. Verbs need root on the hypervisor (the forced command runs `qm`); on the guest it is the
  * one account that exists everywhere and can repair everything. Least privilege is BREAKGLASS_OBSERVE_USER.
